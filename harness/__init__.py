@@ -1,0 +1,1 @@
+"""The application: everything that touches models, and the command line."""

@@ -1,0 +1,1 @@
+"""Merging reward models with experts: plan, source, kernel, sink. One file per method."""

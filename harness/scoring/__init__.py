@@ -1,0 +1,1 @@
+"""Scoring: requests -> raw rewards. One file per backend; planning is pure and shared."""

@@ -1,0 +1,1 @@
+"""What it means: statistics over stored rewards, and the static page that shows them."""

@@ -1,0 +1,128 @@
+"""What is stored: plain records, one class per thing measured. Content keys are hex digests (`content_key`).
+
+A reward is keyed by (candidate, protocol, example): the same key is never scored twice, a changed key never
+reuses. Unscored is a status, never NaN or 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class StoreError(ValueError):
+    """The results database cannot do this. The text is one sentence for the user."""
+
+
+def content_key(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical JSON: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRecord:
+    """A reward model to be judged; `id` is its identity by content, `name` is only shown."""
+
+    id: str
+    name: str
+    kind: str  # checkpoint | merge | replay | baseline
+    detail: Mapping[str, Any] = field(default_factory=dict)  # recipe, parents' hashes, architecture, ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolRecord:
+    """Everything besides weights and text that can change a reward; its id is the hash of `settings`."""
+
+    settings: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        return content_key(dict(self.settings))
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleRecord:
+    """One example of a data set. `key` covers what a reward depends on: the prompt and the responses' texts."""
+
+    example_id: str
+    prompt: Sequence[tuple[str, str]]  # (role, content)
+    responses: Sequence[str]
+    labels: Sequence[bool | None]
+    answers: Sequence[str | None]
+    sources: Sequence[str]
+    reasons: Sequence[str]
+    subset: str
+    stratum: str
+    weight: float  # of this example in the task's `score`
+    cluster: str | None
+
+    @property
+    def key(self) -> str:
+        return content_key({"prompt": [list(m) for m in self.prompt], "responses": list(self.responses)})
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """A task's data as one run saw it: the examples in order, how metrics are made, where the bytes came from."""
+
+    task: str
+    outcome: str  # accuracy | agreement | best_of_n
+    examples: Sequence[ExampleRecord]
+    metrics: Sequence[Mapping[str, Any]]  # {"key", "parts": [[name, weight or null], ...], "outcome"}
+    sources: Sequence[Mapping[str, Any]] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    partial: str = ""  # why a run on it is partial ("" = it is not): missing subsets, --limit
+
+    @property
+    def key(self) -> str:
+        """Identity: the examples with their labels and order, and the metrics (not where they came from)."""
+        rows = [
+            [e.example_id, e.key, list(e.labels), list(e.answers), e.subset, e.stratum, e.cluster]
+            for e in self.examples
+        ]
+        return content_key({"task": self.task, "rows": rows, "metrics": [dict(m) for m in self.metrics]})
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRecord:
+    """The raw reward of one response under a candidate and a protocol, or why there is none."""
+
+    example_key: str
+    response: int  # position within the example
+    reward: float | None  # None: unscored, and `reason` says why
+    tokens: int = 0  # length scored, after truncation
+    cut: bool = False  # the text was truncated
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRewards:
+    """One run's stored rewards and labels as arrays, for statistics (n examples, T responses in all).
+
+    Responses of example i are `offsets[i]:offsets[i+1]` of the flat arrays.
+    """
+
+    run: Mapping[str, Any]  # row of `runs` joined with candidate and protocol: ids, names, status, ...
+    task: str
+    outcome: str
+    metrics: Sequence[Mapping[str, Any]]
+    example_ids: Sequence[str]
+    subsets: Sequence[str]
+    strata: Sequence[str]
+    clusters: Sequence[str | None]
+    weights: npt.NDArray[np.float64]  # (n,)
+    offsets: npt.NDArray[np.int64]  # (n + 1,)
+    rewards: npt.NDArray[np.float64]  # (T,), NaN where not scored (see `scored`)
+    scored: npt.NDArray[np.bool_]  # (T,)
+    labels: npt.NDArray[np.int8]  # (T,) 1 correct, 0 wrong, -1 unknown
+    answers: Sequence[str | None]  # (T,)
+    cut: npt.NDArray[np.bool_]  # (T,)
