@@ -19,7 +19,7 @@ def _lambda(value: float) -> float:
 
 
 def parse_sweep(value: Any) -> Any:
-    """"0:1:0.05" -> [0.0, 0.05, ..., 1.0] (both ends included); lists pass through."""
+    """ "0:1:0.05" -> [0.0, 0.05, ..., 1.0] (both ends included); lists pass through."""
     if not isinstance(value, str):
         return value
     pieces = value.split(":")

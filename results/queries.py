@@ -1,0 +1,130 @@
+"""Reading back what was measured: plain rows and arrays. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from results.records import RunRewards, StoreError
+from results.store import Store
+
+_RUNS = """
+SELECT r.key, r.id, r.status, r.reason, r.seed, r.command, r.started, r.ended,
+       d.task, d.id AS dataset_id, d.partial, d.missing, d.notes, d.sources, d.options, d.outcome,
+       c.id AS candidate_id, c.name AS candidate, c.kind, c.detail,
+       p.id AS protocol_id, p.settings AS protocol, e.detail AS environment,
+       r.candidate AS candidate_key, r.protocol AS protocol_key, r.dataset AS dataset_key
+FROM runs r JOIN candidates c ON c.key = r.candidate JOIN protocols p ON p.key = r.protocol
+     JOIN datasets d ON d.key = r.dataset JOIN environments e ON e.key = r.environment
+"""
+_JSON = ("missing", "notes", "sources", "options", "detail", "protocol", "environment")
+
+
+def _rows(store: Store, statement: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
+    cursor = store.sql.execute(statement, parameters or [])
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def runs(store: Store, *, latest: bool = False) -> list[dict[str, Any]]:
+    """Every run with its candidate, protocol, data set and environment, oldest first.
+
+    With `latest`, only the newest run of each (candidate, task), complete ones before others: what a page shows.
+    """
+    rows = _rows(store, _RUNS + " ORDER BY r.started, r.key")
+    for row in rows:
+        for name in _JSON:
+            row[name] = json.loads(row[name])
+    if not latest:
+        return rows
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        held = newest.get((row["candidate_id"], row["task"]))
+        if held is None or row["status"] == "complete" or held["status"] != "complete":
+            newest[row["candidate_id"], row["task"]] = row
+    return [row for row in rows if newest[row["candidate_id"], row["task"]] is row]
+
+
+def candidates(store: Store) -> list[dict[str, Any]]:
+    """Every candidate with the number of its runs and stored rewards."""
+    rows = _rows(
+        store,
+        "SELECT c.id, c.name, c.kind, c.detail, (SELECT count(*) FROM runs r WHERE r.candidate = c.key) AS runs,"
+        " (SELECT count(reward) FROM rewards w WHERE w.candidate = c.key) AS rewards FROM candidates c ORDER BY c.key",
+    )
+    for row in rows:
+        row["detail"] = json.loads(row["detail"])
+    return rows
+
+
+def scored(store: Store, candidate: int, protocol: int, dataset: int) -> dict[str, set[int]]:
+    """What is already scored: example content id -> positions of its scored responses."""
+    rows = store.sql.execute(
+        "SELECT e.id, list(w.response) FROM rewards w JOIN examples e ON e.key = w.example"
+        " WHERE w.candidate = ? AND w.protocol = ? AND w.reward IS NOT NULL AND w.example IN"
+        " (SELECT example FROM dataset_examples WHERE dataset = ?) GROUP BY e.id",
+        [candidate, protocol, dataset],
+    ).fetchall()
+    return {example: set(responses) for example, responses in rows}
+
+
+def stored_rewards(store: Store, candidate: int, protocol: int, dataset: int) -> dict[tuple[str, int], float]:
+    """Scored rewards of one run's data: (example content id, response position) -> reward."""
+    rows = store.sql.execute(
+        "SELECT e.id, w.response, w.reward FROM rewards w JOIN examples e ON e.key = w.example"
+        " WHERE w.candidate = ? AND w.protocol = ? AND w.reward IS NOT NULL AND w.example IN"
+        " (SELECT example FROM dataset_examples WHERE dataset = ?)",
+        [candidate, protocol, dataset],
+    ).fetchall()
+    return {(example, response): reward for example, response, reward in rows}
+
+
+def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
+    """Rewards and labels of one run (a row of `runs`) as arrays, in the data set's order."""
+    links = store.sql.execute(
+        "SELECT example_id, subset, stratum, cluster, weight, labels, answers, example FROM dataset_examples"
+        " WHERE dataset = ? ORDER BY position",
+        [run["dataset_key"]],
+    ).fetchall()
+    if not links:
+        raise StoreError(f"run {run['id'][:12]} has no examples: the database is damaged")
+    ids, subsets, strata, clusters, weights, labels, answers, keys = zip(*links, strict=True)
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in labels])]).astype(np.int64)
+    rewards = np.full(offsets[-1], np.nan)
+    cut = np.zeros(offsets[-1], dtype=np.bool_)
+    found = store.sql.execute(
+        "SELECT example, response, reward, cut FROM rewards WHERE candidate = ? AND protocol = ?"
+        " AND reward IS NOT NULL AND example IN (SELECT example FROM dataset_examples WHERE dataset = ?)",
+        [run["candidate_key"], run["protocol_key"], run["dataset_key"]],
+    ).fetchnumpy()
+    # one example may stand at several positions of a data set: sort rewards by example, then look each position up
+    order = np.lexsort((found["response"], found["example"]))
+    example, response = found["example"][order].astype(np.int64), found["response"][order].astype(np.int64)
+    wanted = np.repeat(np.asarray(keys, dtype=np.int64), np.diff(offsets))
+    position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+    stride = max(int(position.max()), int(response.max(initial=0))) + 1
+    code, sought = example * stride + response, wanted * stride + position
+    at = np.minimum(np.searchsorted(code, sought), max(len(code) - 1, 0))
+    scored_mask = code[at] == sought if len(code) else np.zeros(len(sought), dtype=np.bool_)
+    rewards[scored_mask] = np.asarray(found["reward"])[order][at[scored_mask]]
+    cut[scored_mask] = np.asarray(found["cut"])[order][at[scored_mask]]
+    metrics = store.sql.execute("SELECT metrics FROM datasets WHERE key = ?", [run["dataset_key"]]).fetchone()
+    return RunRewards(
+        run=run,
+        task=run["task"],
+        outcome=run["outcome"],
+        metrics=json.loads(metrics[0]) if metrics else [],
+        example_ids=ids,
+        subsets=subsets,
+        strata=strata,
+        clusters=clusters,
+        weights=np.asarray(weights, dtype=np.float64),
+        offsets=offsets,
+        rewards=rewards,
+        scored=scored_mask,
+        labels=np.asarray([x for row in labels for x in row], dtype=np.int8),
+        answers=[x for row in answers for x in row],
+        cut=cut,
+    )
