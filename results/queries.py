@@ -128,3 +128,13 @@ def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
         answers=[x for row in answers for x in row],
         cut=cut,
     )
+
+
+def unscored_reason(store: Store, candidate: int, protocol: int, dataset: int) -> str:
+    """The commonest recorded reason why responses of this run have no reward."""
+    row = store.sql.execute(
+        "SELECT mode(reason) FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL AND example IN"
+        " (SELECT example FROM dataset_examples WHERE dataset = ?)",
+        [candidate, protocol, dataset],
+    ).fetchone()
+    return str(row[0]) if row and row[0] is not None else "not scored"

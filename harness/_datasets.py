@@ -1,0 +1,93 @@
+"""From what tasks give (TaskData) to what results keep (DatasetRecord), and pools likewise. Pure translation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from leaderboard.metrics import example_weights
+from results.pools import PoolRecord, PoolRow
+from results.records import DatasetRecord, ExampleRecord, RunRewards
+from tasks._types import Example, Pool, Response, Source, TaskData
+
+
+def dataset_record(data: TaskData, *, limit: int | None = None) -> DatasetRecord:
+    """The record of a loaded task; `partial` says why a run on it is partial."""
+    reasons = []
+    if data.missing:
+        reasons.append(f"{len(data.missing)} subsets are missing: {', '.join(data.missing)}")
+    if limit is not None:
+        reasons.append(f"--limit {limit}")
+    record = DatasetRecord(
+        task=data.task,
+        outcome=data.outcome,
+        examples=[_example(example) for example in data.examples],
+        metrics=[{"key": m.key, "parts": [list(p) for p in m.parts], "outcome": m.outcome} for m in data.metrics],
+        sources=[asdict(source) for source in data.sources],
+        options=dict(data.options),
+        missing=list(data.missing),
+        notes=list(data.notes),
+        partial="; ".join(reasons),
+    )
+    weights = example_weights(unscored_rewards(record), "score")
+    examples = [replace(e, weight=float(w)) for e, w in zip(record.examples, weights, strict=True)]
+    return replace(record, examples=examples)
+
+
+def _example(example: Example) -> ExampleRecord:
+    return ExampleRecord(
+        example_id=example.id,
+        prompt=[(m.role, m.content) for m in example.prompt],
+        responses=[r.text for r in example.responses],
+        labels=[r.correct for r in example.responses],
+        answers=[r.answer for r in example.responses],
+        sources=[r.source for r in example.responses],
+        reasons=[r.reason for r in example.responses],
+        subset=example.subset,
+        stratum=example.stratum,
+        weight=0.0,
+        cluster=example.cluster,
+    )
+
+
+def unscored_rewards(record: DatasetRecord) -> RunRewards:
+    """A data set in the shape that metrics read, with zero for every reward: enough to ask for weights."""
+    marks = {True: 1, False: 0, None: -1}
+    labels = [marks[label] for e in record.examples for label in e.labels]
+    return RunRewards(
+        run={},
+        task=record.task,
+        outcome=record.outcome,
+        metrics=record.metrics,
+        example_ids=[e.example_id for e in record.examples],
+        subsets=[e.subset for e in record.examples],
+        strata=[e.stratum for e in record.examples],
+        clusters=[e.cluster for e in record.examples],
+        weights=np.zeros(len(record.examples)),
+        offsets=np.concatenate([[0], np.cumsum([len(e.labels) for e in record.examples])]).astype(np.int64),
+        rewards=np.zeros(len(labels)),
+        scored=np.ones(len(labels), dtype=np.bool_),
+        labels=np.asarray(labels, dtype=np.int8),
+        answers=[answer for e in record.examples for answer in e.answers],
+        cut=np.zeros(len(labels), dtype=np.bool_),
+    )
+
+
+def pool_record(pool: Pool) -> PoolRecord:
+    """A labelled pool as the store keeps it."""
+    rows = [
+        PoolRow(example_id, i, r.text, r.source, r.correct, r.answer, r.reason)
+        for example_id, responses in pool.rows.items()
+        for i, r in enumerate(responses)
+    ]
+    return PoolRecord(pool.task, pool.name, rows, asdict(pool.source), dict(pool.settings))
+
+
+def pool_of(record: PoolRecord) -> Pool:
+    """A stored pool as tasks read it."""
+    rows: dict[str, list[Response]] = {}
+    for row in record.rows:
+        rows.setdefault(row.example_id, []).append(Response(row.text, row.correct, row.answer, row.source, row.reason))
+    frozen = {example_id: tuple(responses) for example_id, responses in rows.items()}
+    return Pool(record.task, record.name, frozen, Source(**dict(record.source)), record.settings)

@@ -1,0 +1,90 @@
+"""What a run ran on: versions, processor, GPU, threads, command line, commit. No environment variables; secrets masked."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "merged-rm-harness",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "vllm",
+    "duckdb",
+    "numpy",
+    "scipy",
+)
+_SECRETS = (
+    (re.compile(r"\b(hf_|sk-|ghp_|github_pat_)[A-Za-z0-9_-]{8,}"), r"\1***"),
+    (re.compile(r"(://)[^/@\s]+@"), r"\1***@"),
+    (re.compile(r"((?:token|key|password|secret)=)[^\s&]+", re.IGNORECASE), r"\1***"),
+)
+
+
+def mask(text: str) -> str:
+    """Hide access tokens, credentials in URLs and key=value secrets."""
+    for pattern, shown in _SECRETS:
+        text = pattern.sub(shown, text)
+    return text
+
+
+def command_line() -> str:
+    """The command line of this process, with the program's bare name and secrets masked."""
+    return mask(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that a reward can depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    """Git commit of the harness' own checkout, when it runs from one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def environment() -> dict[str, Any]:
+    """The environment as recorded with every run; torch is asked only when it is already loaded."""
+    found: dict[str, Any] = {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "commit": _commit(),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["threads"] = torch.get_num_threads()
+        if torch.cuda.is_available():
+            found["gpu"] = torch.cuda.get_device_name(0)
+            found["cuda"] = torch.version.cuda
+    return found

@@ -1,0 +1,34 @@
+"""Reading option values: comma lists and NAME=VALUE pairs, with one-sentence errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import ConfigError
+
+
+def comma_list(values: Sequence[str]) -> list[str]:
+    """["a, b", "c"] -> ["a", "b", "c"], each once, in order."""
+    names = [name.strip() for value in values for name in value.split(",")]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def pairs(option: str, values: Sequence[str]) -> dict[str, str]:
+    """["a=b"] -> {"a": "b"}; raises ConfigError for anything else."""
+    found: dict[str, str] = {}
+    for value in values:
+        name, mark, rest = value.partition("=")
+        if not mark or not name.strip() or not rest:
+            raise ConfigError(f"{option} {value}: expected NAME=VALUE")
+        found[name.strip()] = rest
+    return found
+
+
+def files(option: str, values: Sequence[str]) -> dict[str, Path]:
+    """["task=FILE"] -> {"task": Path}; raises ConfigError when a file is not there."""
+    found = {name: Path(rest) for name, rest in pairs(option, values).items()}
+    for name, path in found.items():
+        if not path.is_file():
+            raise ConfigError(f"{option} {name}={path}: there is no such file")
+    return found

@@ -1,0 +1,5 @@
+"""`harness demo`."""
+
+
+def demo() -> None:
+    """x"""

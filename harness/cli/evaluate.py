@@ -1,0 +1,138 @@
+"""`harness eval`: score candidates on tasks and store every raw reward."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli._options import comma_list, files, pairs
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.runner import RunResult
+
+DB = Annotated[Path, typer.Option("--db", help="Results database.")]
+DATA_DIR = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="HARNESS_DATA_DIR", help="Folder with the published data; default: the hub."),
+]
+DATA = Annotated[list[str] | None, typer.Option("--data", help="TASK=FILE: one task's data (also priors=FILE).")]
+
+
+def evaluate(
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Folder, recipe.yaml, hub id or baseline:RULE; may be repeated."),
+    ] = None,
+    tasks: Annotated[list[str] | None, typer.Option("--tasks", "-t", help="Tasks, separated by commas.")] = None,
+    task_file: Annotated[
+        list[str] | None, typer.Option("--task-file", help="NAME=FILE: a task of your own (JSONL).")
+    ] = None,
+    data_dir: DATA_DIR = None,
+    data: DATA = None,
+    pool: Annotated[list[str] | None, typer.Option("--pool", help="TASK=NAME: which imported pool to use.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="rewardbench: current or pre-2024-09-10.")] = None,
+    db: DB = Path("harness.duckdb"),
+    backend: Annotated[str | None, typer.Option("--backend", help="See 'harness ls backends'.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Padded tokens a batch.")] = None,
+    chat_template: Annotated[
+        str | None, typer.Option("--chat-template", help="Template or its file; default: the candidate's own.")
+    ] = None,
+    system_prompt: Annotated[str | None, typer.Option("--system-prompt", help="Replaces any system prompt.")] = None,
+    max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Longest input in tokens.")] = None,
+    truncation_side: Annotated[
+        str | None, typer.Option("--truncation-side", help="left (default) or right: which end is cut.")
+    ] = None,
+    rewards: Annotated[Path | None, typer.Option("--rewards", help="Rewards file of --backend replay.")] = None,
+    candidate: Annotated[str | None, typer.Option("--candidate", help="Name to store this candidate under.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only N examples, spread over subsets.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Score candidates on tasks; every raw reward goes into the database, finished work is never repeated."""
+    models, names, customs = list(model or []), comma_list(tasks or []), files("--task-file", task_file or [])
+    _check(models, names, customs, backend, candidate, truncation_side)
+    from harness.runner import EvalRequest, run_eval
+    from harness.scoring._types import ScoringOptions
+
+    scoring = ScoringOptions(
+        device=device,
+        dtype=dtype,
+        batch_tokens=batch_tokens,
+        chat_template=chat_template,
+        system_prompt=system_prompt,
+        max_length=max_length,
+        truncation_side=truncation_side,
+        rewards_file=rewards,
+        notify=lambda sentence: print(sentence, file=sys.stderr),
+    )
+    request = EvalRequest(
+        models=models or [candidate or ""],
+        tasks=names,
+        db=db,
+        backend=backend,
+        scoring=scoring,
+        data_dir=data_dir,
+        data=files("--data", data or []),
+        task_files=customs,
+        task_options={"rewardbench": {"weights": weights}} if weights else {},
+        pools=pairs("--pool", pool or []),
+        limit=limit,
+        seed=seed,
+        candidate_name=candidate,
+    )
+    results = run_eval(request)
+    report(results, as_json, db)
+    if any(result.status == "failed" for result in results):
+        raise typer.Exit(3)
+
+
+def _check(
+    models: list[str],
+    names: list[str],
+    customs: dict[str, Path],
+    backend: str | None,
+    candidate: str | None,
+    truncation_side: str | None,
+) -> None:
+    if not names and not customs:
+        raise ConfigError("nothing to evaluate: give --tasks (see 'harness ls tasks') or --task-file NAME=FILE")
+    if not models and backend != "replay":
+        raise ConfigError("nothing to evaluate: give --model FOLDER")
+    if len(models) > 1 and candidate is not None:
+        raise ConfigError("--candidate names one candidate, and several --model were given")
+    if truncation_side not in (None, "left", "right"):
+        raise ConfigError(f"--truncation-side {truncation_side}: left or right")
+
+
+def report(results: list[RunResult], as_json: bool, db: Path) -> None:
+    """Print results: one JSON object, or a table."""
+    if as_json:
+        print(json.dumps({"runs": [result.as_json() for result in results]}, allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("candidate", "task", "status", "n", "ties", "score", "parts", box=None)
+    for r in results:
+        parts = [f"{key.split('/', 1)[1]} {100 * v:.1f}" for key, v in r.metrics.items() if _headline(key)]
+        score = f"{100 * r.metrics['score']:.1f}" if "score" in r.metrics else "-"
+        table.add_row(r.candidate, r.task, r.status, str(r.n), str(r.ties), score, ", ".join(parts))
+    console = Console()
+    console.print(table)
+    for r in results:
+        if r.reason:
+            console.print(f"{r.candidate} on {r.task}: {r.status}: {r.reason}", soft_wrap=True, markup=False)
+        if r.cut:
+            console.print(f"{r.candidate} on {r.task}: {r.cut} responses were cut to the model's length", markup=False)
+    console.print(f"rewards are in {db}; 'harness leaderboard build --db {db} -o site/' makes the page", soft_wrap=True)
+
+
+def _headline(key: str) -> bool:
+    return key.startswith(("section/", "category/", "bon/"))

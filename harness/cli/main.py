@@ -1,0 +1,95 @@
+"""The `harness` command: registers the command groups and turns every error into one line and an exit code.
+
+0 ok · 1 regression found · 2 usage or bad input · 3 a run failed or stopped before its end ·
+4 inconclusive (with --strict) · 130 interrupted
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import typer
+
+from harness.cli import demo, doctor, evaluate, leaderboard, ls, merge, pool, sandbox
+
+app = typer.Typer(
+    name="harness",
+    help="Merge reward models with domain experts, score the merges, and see which differences are real.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.command("merge")(merge.merge)
+app.command("eval")(evaluate.evaluate)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.add_typer(ls.app, name="ls")
+app.add_typer(pool.app, name="pool")
+app.add_typer(leaderboard.app, name="leaderboard")
+app.add_typer(sandbox.app, name="sandbox")
+
+_LISTS = ("--tasks", "-t")
+
+
+def join_lists(arguments: Sequence[str]) -> list[str]:
+    """`--tasks a, b` typed without quotes is one list: glue what follows a trailing comma to it."""
+    joined: list[str] = []
+    inside = False
+    for argument in arguments:
+        if inside and joined[-1].endswith(",") and not argument.startswith("-"):
+            joined[-1] += argument
+            continue
+        joined.append(argument)
+        inside = argument.startswith("--tasks=") or (len(joined) > 1 and joined[-2] in _LISTS)
+    return joined
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """SIGTERM stops like Ctrl-C: what is finished is stored, what is half-written is removed."""
+    raise KeyboardInterrupt
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    from harness.errors import UserError
+    from leaderboard._errors import LeaderboardError
+    from results.records import StoreError
+    from tasks._types import TaskError
+
+    return UserError, TaskError, StoreError, LeaderboardError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Exits with the codes above; never shows a traceback for a user's mistake."""
+    from harness.errors import RunFailed
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        code = app(join_lists(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail("interrupted: what was finished is kept, the same command resumes", 130)
+    except RunFailed as error:
+        code = _fail(str(error), 3)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except _user_errors() as error:
+        code = _fail(str(error), 2)
+    except Exception as error:
+        show = getattr(error, "format_message", None)  # typer's own usage errors
+        if show is None:
+            raise
+        code = _fail(f"{show()} (--help shows the options)", 2)
+    sys.exit(code or 0)
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"harness: {sentence}", file=sys.stderr)
+    return code

@@ -1,0 +1,73 @@
+"""`harness pool`: bring a policy's responses for Best-of-N tasks into the database, labelled once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli._options import files
+from harness.cli.evaluate import DATA, DATA_DIR, DB
+from harness.errors import ConfigError
+
+app = typer.Typer(help="Pools of sampled responses for Best-of-N tasks.", no_args_is_help=True)
+
+
+@app.callback()
+def pools() -> None:
+    """Pools of sampled responses for Best-of-N tasks."""
+
+
+@app.command("import")
+def import_pool(
+    task: Annotated[str, typer.Argument(help="A Best-of-N task, for example gsm8k_bon.")],
+    file: Annotated[Path, typer.Argument(help="Responses: our JSONL, DogeRM's JSON, lm-eval samples, ...")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the pool; default: the file's name.")] = None,
+    data_dir: DATA_DIR = None,
+    data: DATA = None,
+    db: DB = Path("harness.duckdb"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Import a policy's responses; each is labelled once and the labels are kept."""
+    from harness import plugins
+    from harness._datasets import pool_record
+    from results.pools import save_pool
+    from results.store import open_store
+    from tasks._types import LoadRequest, PoolTask
+
+    plugin = plugins.load_task(task)
+    if not isinstance(plugin, PoolTask):
+        raise ConfigError(f"{task} is not a Best-of-N task: it takes no pool")
+    if not file.is_file():
+        raise ConfigError(f"{file}: there is no such file")
+    request = LoadRequest(
+        data_dir=data_dir,
+        file=files("--data", data or []).get(task),
+        notify=lambda sentence: print(f"{task}: {sentence}", file=sys.stderr),
+    )
+    pool = plugin.label(plugin.read_pool(file, name or _stem(file), request), request)
+    with open_store(db) as store:
+        save_pool(store, pool_record(pool))
+    responses = [r for row in pool.rows.values() for r in row]
+    summary = {
+        "task": task,
+        "pool": pool.name,
+        "examples": len(pool.rows),
+        "responses": len(responses),
+        "correct": sum(r.correct is True for r in responses),
+        "unlabelled": sum(r.correct is None for r in responses),
+    }
+    if as_json:
+        print(json.dumps(summary))
+        return
+    print(
+        f"pool '{pool.name}' of {task}: {summary['responses']} responses to {summary['examples']} questions,"
+        f" {summary['correct']} correct, {summary['unlabelled']} without a label; stored in {db}"
+    )
+
+
+def _stem(file: Path) -> str:
+    return file.name.split(".")[0]

@@ -1,0 +1,53 @@
+"""Baselines that need no model: `--model baseline:length`, `baseline:short`, `baseline:random`.
+
+Length is the response's number of characters; it alone reaches 100% on some RewardBench subsets (PROTOCOLS), so a
+candidate that does not beat it there has shown nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from harness.candidate import Candidate
+from harness.scoring._types import Backend, Request, ScoringOptions
+from results.records import RewardRecord
+
+SUMMARY = "no model: baseline:length, baseline:short, baseline:random"
+BATCH = 4096
+
+
+def _length(request: Request, seed: int) -> float:  # noqa: ARG001
+    return float(len(request.text))
+
+
+def _short(request: Request, seed: int) -> float:  # noqa: ARG001
+    return -float(len(request.text))
+
+
+def _random(request: Request, seed: int) -> float:
+    text = f"{seed}\0{request.example_key}\0{request.response}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
+RULES: dict[str, Callable[[Request, int], float]] = {"length": _length, "short": _short, "random": _random}
+
+
+class BaselineBackend:
+    def __init__(self, rule: str, seed: int) -> None:
+        self._rule, self._seed = rule, seed
+
+    def protocol(self) -> Mapping[str, Any]:
+        seed = {"seed": self._seed} if self._rule == "random" else {}
+        return {"backend": "baseline", "rule": self._rule, **seed}
+
+    def score(self, requests: Sequence[Request], done: Collection[tuple[str, int]]) -> Iterator[list[RewardRecord]]:
+        rule = RULES[self._rule]
+        left = [r for r in requests if (r.example_key, r.response) not in done]
+        for start in range(0, len(left), BATCH):
+            yield [RewardRecord(r.example_key, r.response, rule(r, self._seed)) for r in left[start : start + BATCH]]
+
+
+def open_backend(candidate: Candidate, options: ScoringOptions) -> Backend:
+    return BaselineBackend(candidate.name.removeprefix("baseline:"), options.seed)
