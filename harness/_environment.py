@@ -1,4 +1,4 @@
-"""What a run ran on: versions, processor, GPU, threads, command line, commit. No environment variables; secrets masked."""
+"""What a run ran on: versions, processor, GPU, threads, command line, commit. No environment dump, secrets masked."""
 
 from __future__ import annotations
 

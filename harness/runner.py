@@ -37,7 +37,7 @@ class EvalRequest:
     tasks: Sequence[str]
     db: Path
     backend: str | None = None
-    scoring: ScoringOptions = ScoringOptions()
+    scoring: ScoringOptions = field(default_factory=ScoringOptions)
     data_dir: Path | None = None
     data: Mapping[str, Path] = field(default_factory=dict)
     task_files: Mapping[str, Path] = field(default_factory=dict)
@@ -113,7 +113,8 @@ def _load(name: str, request: EvalRequest, store: Store) -> DatasetRecord | Task
             return error
     for note in data.notes:
         say(f"{name}: {note}")
-    return dataset_record(*_limited(data, request))
+    chosen, limit = _limited(data, request)
+    return dataset_record(chosen, limit=limit)
 
 
 def _limited(data: TaskData, request: EvalRequest) -> tuple[TaskData, int | None]:

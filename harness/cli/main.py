@@ -49,7 +49,7 @@ def join_lists(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
     """SIGTERM stops like Ctrl-C: what is finished is stored, what is half-written is removed."""
     raise KeyboardInterrupt
 
