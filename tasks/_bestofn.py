@@ -1,0 +1,60 @@
+"""What the Best-of-N tasks share: problems, sampling defaults, and turning a pool into examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks._types import Example, Message, Pool, PoolNeededError, Response, TaskError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a policy is sampled for a task by default. The response is `prefill` and what the policy adds to it."""
+
+    system: str
+    prefill: str
+    n: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem of a Best-of-N task: its id, what the policy and the reward model are asked, the raw statement."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    statement: str
+
+
+def pool_needed(task: str) -> PoolNeededError:
+    """The error of a task that has no responses to choose from; it names the three ways to get some."""
+    return PoolNeededError(
+        f"{task} needs a pool of responses: import one (harness pool import {task} FILE), sample one (harness pool "
+        f"generate {task} --model POLICY), or let the evaluation sample it first (harness eval --policy POLICY)"
+    )
+
+
+def pool_examples(problems: Sequence[Problem], pool: Pool, subset: str) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """Examples of the problems that the pool answers, in the task's order, and what is missing (for the record)."""
+    known = {problem.id for problem in problems}
+    strange = [example_id for example_id in pool.rows if example_id not in known]
+    if strange:
+        raise TaskError(
+            f"pool '{pool.name}' answers example '{strange[0]}', which {pool.task} does not have "
+            f"(it has {len(known)} examples, '{problems[0].id}' to '{problems[-1].id}')"
+        )
+    answered = [problem for problem in problems if pool.rows.get(problem.id)]
+    if not answered:
+        raise TaskError(f"pool '{pool.name}' has no responses at all")
+    left_out = len(problems) - len(answered)
+    missing = (f"{left_out} of {len(problems)} problems (no responses in the pool)",) if left_out else ()
+    examples = (Example(p.id, p.prompt, tuple(pool.rows[p.id]), subset) for p in answered)
+    return tuple(examples), missing
+
+
+def is_labelled(rows: Mapping[str, Sequence[Response]]) -> bool:
+    """True when every response has been looked at: it has a verdict, or a reason for having none."""
+    return all(r.correct is not None or r.reason for responses in rows.values() for r in responses)
