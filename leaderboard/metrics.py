@@ -51,6 +51,7 @@ class Measured:
         self.subset_codes: npt.NDArray[np.int64] = codes.astype(np.int64).reshape(-1)
         self.cluster_codes = _cluster_codes(data)
         self._columns: dict[str, Floats] = {}
+        self._flat: dict[str, tuple[Floats, Floats]] = {}
 
     @property
     def ladder(self) -> tuple[int, ...]:
@@ -84,7 +85,14 @@ class Measured:
         With `keep` (n,) the other examples count as having no outcome (joins of two runs).
         Raises LeaderboardError for a key that the task does not have.
         """
-        allowed = np.ones(len(self.subset_codes), bool) if keep is None else keep
+        if keep is None:
+            if key not in self._flat:
+                self._flat[key] = self._flatten(key, np.ones(len(self.subset_codes), bool))
+            return self._flat[key]
+        whole = self.flat(key)
+        return whole if not (whole[1] > 0)[~keep].any() else self._flatten(key, keep)
+
+    def _flatten(self, key: str, allowed: Bools) -> tuple[Floats, Floats]:
         if key == "random" or ("/" in key and key.split("/", 1)[0] in CURVES):
             return self._curve(key, allowed)
         node = self._node(key, self.data.outcome, allowed, ())
