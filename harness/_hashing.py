@@ -27,12 +27,35 @@ _BLOCK = 1 << 20
 _CACHE_VERSION = 1
 # Configuration fields that change neither a reward nor how the weights are read.
 _IDLE_CONFIG = frozenset(
-    "_name_or_path name_or_path transformers_version torch_dtype dtype use_cache id2label label2id return_dict "
-    "output_attentions output_hidden_states _attn_implementation_autoset problem_type".split()
+    [
+        "_name_or_path",
+        "name_or_path",
+        "transformers_version",
+        "torch_dtype",
+        "dtype",
+        "use_cache",
+        "id2label",
+        "label2id",
+        "return_dict",
+        "output_attentions",
+        "output_hidden_states",
+        "_attn_implementation_autoset",
+        "problem_type",
+    ]
 )
 _IDLE_TOKENIZER = frozenset(
-    "chat_template name_or_path _name_or_path tokenizer_class tokenizer_file processor_class "
-    "special_tokens_map_file is_local backend local_files_only".split()
+    [
+        "chat_template",
+        "name_or_path",
+        "_name_or_path",
+        "tokenizer_class",
+        "tokenizer_file",
+        "processor_class",
+        "special_tokens_map_file",
+        "is_local",
+        "backend",
+        "local_files_only",
+    ]
 )
 
 Digests = dict[str, tuple[str, tuple[int, ...], str]]

@@ -1,0 +1,109 @@
+"""A folder that appears whole or not at all: written beside its place, synced, renamed; leftovers are swept.
+
+A temporary folder is locked while its writer lives, so what a killed process left behind can be told from what
+another process is writing, and the next merge beside it removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import MergeError
+
+_MARK = ".merging-"
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `out`; on success it becomes `out`, on any error nothing is left.
+
+    Raises MergeError where `out` exists or its place cannot be written to, or when the disk is full.
+    """
+    if out.exists() or out.is_symlink():
+        raise MergeError(f"{out}: exists already; choose another output folder or remove it")
+    with _told(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary, lock = _locked_sibling(out)
+    try:
+        with _told(out):
+            yield temporary
+            _sync(temporary)
+            temporary.rename(out)
+            _sync_folder(out.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+def _locked_sibling(out: Path) -> tuple[Path, int]:
+    """Make and lock the temporary folder. The parent is locked meanwhile, so that no one sweeps it unlocked."""
+    parent = os.open(out.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(parent, fcntl.LOCK_EX)
+        _sweep(out.parent)
+        temporary = out.parent / f".{out.name}{_MARK}{secrets.token_hex(6)}"
+        temporary.mkdir()
+        try:
+            lock = os.open(temporary, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return temporary, lock
+    finally:
+        os.close(parent)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove temporary folders whose writer is gone."""
+    for left in folder.glob(f".*{_MARK}*"):
+        with contextlib.suppress(OSError):
+            handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+@contextlib.contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """System errors about the output, as sentences."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            with contextlib.suppress(OSError):
+                free = shutil.disk_usage(out.parent).free / 1e9
+                raise MergeError(f"{out}: the disk is full ({free:.2f} GB are free there)") from None
+            raise MergeError(f"{out}: the disk is full") from None
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and out.exists():
+            raise MergeError(f"{out}: was made by someone else meanwhile; choose another output folder") from None
+        raise MergeError(f"{out}: cannot be written: {error.strerror or error}") from None
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.iterdir():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
