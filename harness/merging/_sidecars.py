@@ -50,11 +50,6 @@ def _config_edits(plan: MergePlan) -> dict[str, Any] | None:
     return config if changed else None
 
 
-def edited_config(plan: MergePlan) -> dict[str, Any]:
-    """The output's configuration, as a dictionary."""
-    return _config_edits(plan) or plan.rm.checkpoint.config
-
-
 def _write_tokenizer(plan: MergePlan, folder: Path) -> None:
     """The extended vocabulary in every file that spells it out; a SentencePiece file that lacks tokens is left out."""
     assert plan.tokenizer is not None
