@@ -9,7 +9,6 @@ baseline    its rule
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,6 @@ from typing import Any
 from harness.config import Recipe, read_recipe
 from harness.errors import CandidateError, did_you_mean
 from results.records import CandidateRecord, content_key
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +48,9 @@ def resolve(spec: str, *, name: str | None = None) -> Candidate:
         return from_recipe(read_recipe(path), name)
     if path.is_file():
         raise CandidateError(f"--model {spec}: it is a file; give a model folder, a recipe (.yaml) or a hub id")
-    if not _HUB_ID.fullmatch(spec):
-        raise CandidateError(f"--model {spec}: there is no such folder")
-    return from_folder(download(spec), name or spec)
+    from harness.merging._checkpoint import locate
 
-
-def download(hub_id: str) -> Path:
-    """Local snapshot of a hub id (`org/name` or `org/name@revision`). Raises CandidateError when it cannot be had."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    repo, _, revision = hub_id.partition("@")
-    try:
-        return Path(
-            snapshot_download(
-                repo,
-                revision=revision or None,
-                allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"],
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        kind = type(error).__name__
-        raise CandidateError(
-            f"'{hub_id}' is neither a folder here nor a model the hub would give ({kind}):"
-            " check the name, the network and your token"
-        ) from None
+    return from_folder(locate(spec), name or spec)
 
 
 def baseline(spec: str) -> Candidate:
@@ -96,20 +71,77 @@ def named(name: str, kind: str) -> Candidate:
 def from_folder(folder: Path, name: str) -> Candidate:
     """A checkpoint folder, or the merge that `harness merge` wrote there."""
     from harness._hashing import folder_identity
-    from harness.merging._provenance import read_merge_folder
+    from harness.merging._provenance import read_merge_folder, read_record
 
     if not (folder / "config.json").is_file():
         raise CandidateError(f"{folder}: not a model folder (it has no config.json)")
-    merged = read_merge_folder(folder)
-    if merged is not None:
-        return Candidate(merged.id, name, "merge", folder=folder, detail=merged.detail)
+    merge_id, record = read_merge_folder(folder), read_record(folder)
+    if merge_id is not None and record is not None:
+        parents = {role: (Path(p["name"]).name, p["identity"]) for role, p in record["parents"].items()}
+        return Candidate(merge_id, name, "merge", folder=folder, detail=_merge_detail(record["canonical"], parents))
     identity = folder_identity(folder)
-    return Candidate(content_key({"checkpoint": identity}), name, "checkpoint", folder=folder, detail=identity)
+    return Candidate(_checkpoint_id(identity), name, "checkpoint", folder=folder, detail=identity)
 
 
 def from_recipe(recipe: Recipe, name: str | None = None) -> Candidate:
     """A merge to be made in memory; the recipe must fix its weights (no sweep)."""
-    from harness.merging._provenance import recipe_candidate
+    from harness._hashing import folder_identity
+    from harness.merging._provenance import canonical_recipe, merge_identity
 
-    merged = recipe_candidate(recipe)
-    return Candidate(merged.id, name or merged.name, "merge", recipe=recipe, detail=merged.detail)
+    if recipe.sweep is not None:
+        raise CandidateError("this recipe sweeps lambda: 'harness sweep' evaluates it, --model takes a single merge")
+    names = _roles(recipe)
+    recipe = _located(recipe)
+    parents = {role: (Path(names[role]).name, folder_identity(Path(folder))) for role, folder in _roles(recipe).items()}
+    detail = _merge_detail(canonical_recipe(recipe), parents)
+    shown = name or " + ".join(
+        [detail["rm"], *(f"{expert['weight']:g} {expert['name']}" for expert in detail["experts"])]
+    )
+    identity = merge_identity(recipe, {role: identity for role, (_, identity) in parents.items()})
+    return Candidate(identity, shown, "merge", recipe=recipe, detail=detail)
+
+
+def from_sweep(recipe: Recipe) -> list[Candidate]:
+    """One merge in memory for every lambda that the recipe sweeps."""
+    if recipe.sweep is None:
+        return [from_recipe(recipe)]
+    return [from_recipe(recipe.at(weight)) for weight in recipe.sweep]
+
+
+def _roles(recipe: Recipe) -> dict[str, str]:
+    """Role -> model, as merge.json names the roles."""
+    roles = {"rm": recipe.rm, **{f"expert {i}": expert.model for i, expert in enumerate(recipe.experts)}}
+    return roles | ({"base": recipe.base} if recipe.base else {})
+
+
+def _located(recipe: Recipe) -> Recipe:
+    """The recipe with its models as local folders (hub ids are downloaded)."""
+    from harness.merging._checkpoint import locate
+
+    experts = [expert.model_copy(update={"model": str(locate(expert.model))}) for expert in recipe.experts]
+    base = str(locate(recipe.base)) if recipe.base else None
+    return recipe.model_copy(update={"rm": str(locate(recipe.rm)), "experts": experts, "base": base})
+
+
+def _checkpoint_id(identity: Mapping[str, str]) -> str:
+    return content_key({"checkpoint": dict(identity)})
+
+
+def _merge_detail(canonical: Mapping[str, Any], parents: Mapping[str, tuple[str, Mapping[str, str]]]) -> dict[str, Any]:
+    """What the page shows of a merge; `sweep` is equal for all lambdas of one recipe."""
+    rm_name, rm_identity = parents["rm"]
+    weights = canonical["weights"]
+    experts = [parents[f"expert {i}"] for i in range(len(weights))]
+    family = {key: value for key, value in canonical.items() if key != "weights"}
+    return {
+        "rm": rm_name,
+        "rm_id": _checkpoint_id(rm_identity),
+        "experts": [
+            {"name": name, "id": _checkpoint_id(identity), "weight": weight}
+            for (name, identity), weight in zip(experts, weights, strict=True)
+        ],
+        "method": canonical["method"],
+        "formula": canonical["options"].get("formula", ""),
+        "lambda": sum(weights),
+        "sweep": content_key([family, {role: dict(identity) for role, (_, identity) in parents.items()}]),
+    }

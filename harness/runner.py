@@ -33,7 +33,7 @@ from tasks._types import LoadRequest, Message, PoolNeededError, PoolTask, TaskDa
 class EvalRequest:
     """One `harness eval`: which candidates, which tasks, on which data, into which database."""
 
-    models: Sequence[str]
+    models: Sequence[str | Candidate]
     tasks: Sequence[str]
     db: Path
     backend: str | None = None
@@ -90,7 +90,9 @@ def run_eval(request: EvalRequest) -> list[RunResult]:
         return results
 
 
-def _candidate(spec: str, request: EvalRequest) -> Candidate:
+def _candidate(spec: str | Candidate, request: EvalRequest) -> Candidate:
+    if isinstance(spec, Candidate):
+        return spec
     if request.backend == "replay":
         if request.candidate_name is None:
             raise ConfigError("--backend replay needs --candidate NAME: a replayed candidate is its name")

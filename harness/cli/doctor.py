@@ -6,18 +6,16 @@ import json
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from harness.cli.evaluate import DATA_DIR
+from harness.cli.evaluate import DATA_DIR, JSON
 
 PACKAGES = ("torch", "transformers", "datasets", "duckdb", "vllm", "ray")
 
 
 def doctor(
     data_dir: DATA_DIR = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JSON = False,
 ) -> None:
     """Say what this installation can do and what it lacks."""
     found: dict[str, Any] = {

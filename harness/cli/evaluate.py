@@ -21,39 +21,53 @@ DATA_DIR = Annotated[
     typer.Option("--data-dir", envvar="HARNESS_DATA_DIR", help="Folder with the published data; default: the hub."),
 ]
 DATA = Annotated[list[str] | None, typer.Option("--data", help="TASK=FILE: one task's data (also priors=FILE).")]
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="Folder, recipe.yaml, hub id or baseline:RULE; may be repeated."),
+]
+Tasks = Annotated[list[str] | None, typer.Option("--tasks", "-t", help="Tasks, separated by commas.")]
+TaskFiles = Annotated[list[str] | None, typer.Option("--task-file", help="NAME=FILE: a task of your own (JSONL).")]
+Pools = Annotated[list[str] | None, typer.Option("--pool", help="TASK=NAME: which imported pool to use.")]
+Weights = Annotated[str | None, typer.Option("--weights", help="rewardbench: current or pre-2024-09-10.")]
+BackendName = Annotated[str | None, typer.Option("--backend", help="See 'harness ls backends'.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
+BatchTokens = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Tokens a batch.")]
+ChatTemplate = Annotated[
+    str | None, typer.Option("--chat-template", help="Template or its file; default: the candidate's own.")
+]
+SystemPrompt = Annotated[str | None, typer.Option("--system-prompt", help="Replaces any system prompt.")]
+MaxLength = Annotated[int | None, typer.Option("--max-length", min=1, help="Longest input in tokens.")]
+Side = Annotated[str | None, typer.Option("--truncation-side", help="left (default) or right: which end is cut.")]
+Rewards = Annotated[Path | None, typer.Option("--rewards", help="Rewards file of --backend replay.")]
+Name = Annotated[str | None, typer.Option("--candidate", help="Name to store this candidate under.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only N examples, spread over subsets.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 
 
 def evaluate(
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="Folder, recipe.yaml, hub id or baseline:RULE; may be repeated."),
-    ] = None,
-    tasks: Annotated[list[str] | None, typer.Option("--tasks", "-t", help="Tasks, separated by commas.")] = None,
-    task_file: Annotated[
-        list[str] | None, typer.Option("--task-file", help="NAME=FILE: a task of your own (JSONL).")
-    ] = None,
+    model: Models = None,
+    tasks: Tasks = None,
+    task_file: TaskFiles = None,
     data_dir: DATA_DIR = None,
     data: DATA = None,
-    pool: Annotated[list[str] | None, typer.Option("--pool", help="TASK=NAME: which imported pool to use.")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="rewardbench: current or pre-2024-09-10.")] = None,
+    pool: Pools = None,
+    weights: Weights = None,
     db: DB = Path("harness.duckdb"),
-    backend: Annotated[str | None, typer.Option("--backend", help="See 'harness ls backends'.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = None,
-    dtype: Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = None,
-    batch_tokens: Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Padded tokens a batch.")] = None,
-    chat_template: Annotated[
-        str | None, typer.Option("--chat-template", help="Template or its file; default: the candidate's own.")
-    ] = None,
-    system_prompt: Annotated[str | None, typer.Option("--system-prompt", help="Replaces any system prompt.")] = None,
-    max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Longest input in tokens.")] = None,
-    truncation_side: Annotated[
-        str | None, typer.Option("--truncation-side", help="left (default) or right: which end is cut.")
-    ] = None,
-    rewards: Annotated[Path | None, typer.Option("--rewards", help="Rewards file of --backend replay.")] = None,
-    candidate: Annotated[str | None, typer.Option("--candidate", help="Name to store this candidate under.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only N examples, spread over subsets.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    backend: BackendName = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_tokens: BatchTokens = None,
+    chat_template: ChatTemplate = None,
+    system_prompt: SystemPrompt = None,
+    max_length: MaxLength = None,
+    truncation_side: Side = None,
+    rewards: Rewards = None,
+    candidate: Name = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
 ) -> None:
     """Score candidates on tasks; every raw reward goes into the database, finished work is never repeated."""
     models, names, customs = list(model or []), comma_list(tasks or []), files("--task-file", task_file or [])

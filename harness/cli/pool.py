@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.cli._options import files
-from harness.cli.evaluate import DATA, DATA_DIR, DB
+from harness.cli.evaluate import DATA, DATA_DIR, DB, JSON
 from harness.errors import ConfigError
 
 app = typer.Typer(help="Pools of sampled responses for Best-of-N tasks.", no_args_is_help=True)
@@ -29,7 +29,7 @@ def import_pool(
     data_dir: DATA_DIR = None,
     data: DATA = None,
     db: DB = Path("harness.duckdb"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JSON = False,
 ) -> None:
     """Import a policy's responses; each is labelled once and the labels are kept."""
     from harness import plugins
