@@ -23,6 +23,7 @@ from leaderboard._pairs import Column, Pair, effective_size, equal_weights, pair
 from leaderboard.metrics import Measured, measured
 from leaderboard.stats._paired import paired_test
 from leaderboard.stats._resample import Ints, unit_sums
+from leaderboard.stats.agresti_min import agresti_min
 from leaderboard.stats.clustered import clustered_se
 from leaderboard.stats.holm import holm
 from leaderboard.stats.power import minimum_detectable_effect
@@ -170,18 +171,18 @@ def _describe(
 
 
 def _difference_interval(column: Column, size: float, level: float) -> tuple[float, float]:
-    """Normal with the stratified or clustered SE of the difference; half an observation added to each of the four
-    cells (Agresti and Min 2005) for plain proportions, and where all differences are equal."""
+    """Normal with the stratified or clustered SE of the difference; Agresti-Min for plain proportions, and with the
+    effective size where all differences are equal."""
     part = column.part
     if not len(part.w):
         return np.nan, np.nan
-    centre, z = float(part.w @ part.y), float(stats.norm.ppf(0.5 + level / 2))
+    centre = float(part.w @ part.y)
     se = float("nan") if column.simple else float(clustered_se(part.y, part.clusters, part.w, part.strata)[0])
     if not se > 0:
-        total, square = size * centre, size * float(part.w @ part.y**2)
-        se = float(np.sqrt(square + 1 - total**2 / (size + 2))) / (size + 2)
-        centre = total / (size + 2)
-    return max(-1.0, centre - z * se), min(1.0, centre + z * se)
+        low, high = agresti_min(centre, part.w @ part.y**2, size, level)
+        return float(low), float(high)
+    half = float(stats.norm.ppf(0.5 + level / 2)) * se
+    return max(-1.0, centre - half), min(1.0, centre + half)
 
 
 def _adjusted(rows: list[dict[str, Comparison]], keys: Sequence[str]) -> list[dict[str, Comparison]]:
