@@ -1,0 +1,194 @@
+"""A box: one warm Python process shut in as the tier says, spoken to over a socket pair.
+
+Tiers A and B put it in a bubblewrap container (an empty root with the Python runtime read-only, no network); tier C
+and "unsafe" start it plainly, and what restricts it comes from box/isolate.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.sandbox import _cgroup
+from tasks.sandbox._limits import Limits, SandboxError, Tier
+from tasks.sandbox._runtime import Runtime, runtime
+from tasks.sandbox.box import wire
+
+_HERE = Path(__file__).parent
+_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from box.{kind} import main; del sys.path[0]; main()"
+_FLAGS = ["-s", "-S", "-P", "-B"]  # not -I, which would ignore PYTHONHASHSEED
+_ENVIRONMENT = {"PATH": "/nonexistent", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+_FIRST_UID, _UIDS = 60578, 600  # unassigned in Debian's and systemd's tables
+_START_S = 30.0
+_slots = itertools.count()
+
+
+def ordinary_uid() -> int | None:
+    """For root: an otherwise unused user id for the next box. For everyone else None: they stay who they are."""
+    if os.getuid() != 0:
+        return None
+    return _FIRST_UID + (os.getpid() * 16 + next(_slots)) % _UIDS
+
+
+def _container(needs: Runtime, tier: Tier, *, as_root: bool) -> list[str]:
+    """The bwrap command up to the program."""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise SandboxError("bubblewrap is not installed (Debian, Ubuntu: apt install bubblewrap)")
+    argv = [bwrap, "--die-with-parent", "--new-session", "--clearenv", "--hostname", "box", "--cap-drop", "ALL"]
+    argv += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    if as_root:  # to become an ordinary user inside; given up before the first program
+        argv += [word for cap in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{cap}")]
+    else:
+        argv += ["--unshare-user"]
+    for name, value in {**_ENVIRONMENT, "LD_LIBRARY_PATH": needs.library_path}.items():
+        argv += ["--setenv", name, value]
+    binds = [(folder, folder) for folder in needs.folders] + list(needs.files) + [(str(_HERE / "box"), "/app/box")]
+    for folder in _folders_above([target for _, target in binds], needs.folders):
+        argv += ["--perms", "0755", "--dir", folder]  # else bwrap makes them for their owner only
+    for source, target in binds:
+        argv += ["--ro-bind", source, target]
+    for folder in needs.hidden:
+        argv += ["--size", "4096", "--tmpfs", folder]
+    for link in ("/lib", "/lib64"):
+        if Path(link).is_symlink():
+            argv += ["--symlink", str(Path(link).readlink()), link]
+    for device in ("null", "zero", "urandom"):
+        argv += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    argv += ["--bind", "/proc", "/hproc"] if tier.proc == "bind" else ["--proc", "/hproc"]
+    return [*argv, "--dir", "/scratch", "--chdir", "/", "--remount-ro", "/"]
+
+
+def _folders_above(targets: list[str], bound: tuple[str, ...]) -> list[str]:
+    """Parents to create for these mount points, outermost first, leaving out what a bound folder brings along."""
+    links = {link for link in ("/lib", "/lib64") if Path(link).is_symlink()}
+    parents = {str(p) for target in targets for p in Path(target).parents} - {"/"} - links
+    return sorted(p for p in parents if not any(p == b or p.startswith(b + "/") for b in bound))
+
+
+class Box:
+    """One warm process. `kind` names its program in box/."""
+
+    def __init__(
+        self, kind: Literal["candidate", "judge"], tier: Tier, limits: Limits, janitor: _cgroup.Janitor | None
+    ) -> None:
+        """Start it and wait until it is warm. Raises SandboxError."""
+        self.group: _cgroup.Group | None = None
+        needs = runtime(tier.python)
+        uid = ordinary_uid() if tier.name != "unsafe" else None
+        ours, theirs = socket.socketpair()
+        settings = {
+            "control": theirs.fileno(),
+            "tier": tier.name,
+            "uid": uid,
+            "readable": [*needs.folders, "/dev/null", "/dev/zero", "/dev/urandom"],
+        }
+        argv: list[str] = []
+        if tier.name in ("A", "B"):
+            argv = [*_container(needs, tier, as_root=uid is not None), tier.python, *_FLAGS]
+            app = "/app"
+        else:
+            argv, app = [tier.python, *_FLAGS], str(_HERE)
+        argv += ["-c", _BOOT.format(kind=kind), app, json.dumps(settings)]
+        with theirs:
+            self._start(kind, tier, limits, janitor, argv, theirs.fileno())
+        self.control = ours
+        self._await_warm(kind)
+
+    def _start(
+        self, kind: str, tier: Tier, limits: Limits, janitor: _cgroup.Janitor | None, argv: list[str], passed: int
+    ) -> None:
+        if tier.name == "A":
+            memory = (limits.memory_mb + limits.scratch_mb + 256) << 20 if kind == "candidate" else 4 << 30
+            try:
+                self.group = _cgroup.Group(f"{kind}-{next(_slots)}", memory, limits.threads + 16)
+            except OSError as error:
+                raise SandboxError(f"control groups cannot be made here: {error}") from None
+            if janitor is not None:
+                janitor.watch(self.group)
+            argv = [*self.group.enter_command(), *argv]
+        self._process = subprocess.Popen(
+            argv,
+            pass_fds=[passed],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # an interrupt from the terminal is the harness's to handle
+            env=_ENVIRONMENT,
+            cwd="/",
+        )
+
+    def _await_warm(self, kind: str) -> None:
+        self.control.settimeout(_START_S)
+        try:
+            first = self.receive()
+        except (OSError, EOFError, ValueError):
+            first = None
+        if first != {"up": True}:
+            self._process.kill()
+            _, stderr = self._process.communicate()
+            self.close()
+            said = stderr.decode(errors="replace").strip().splitlines()
+            raise SandboxError(f"the {kind} box did not start: {said[-1] if said else 'no word from it'}")
+
+    def send(self, job: dict[str, Any], channel: socket.socket) -> None:
+        """Hand over a job with one end of a socket pair. Raises OSError when the box is gone or stuck."""
+        socket.send_fds(self.control, [b"j"], [channel.fileno()])
+        self.control.sendall(wire.pack(job))
+
+    def receive(self) -> dict[str, Any]:
+        """The next report. Raises EOFError when the box is gone, OSError when it is stuck."""
+        size = int.from_bytes(self._exactly(4), "little")
+        report = json.loads(self._exactly(size))
+        if not isinstance(report, dict):
+            raise EOFError
+        return report
+
+    def _exactly(self, count: int) -> bytes:
+        out = b""
+        while len(out) < count:
+            piece = self.control.recv(count - len(out))
+            if not piece:
+                raise EOFError
+            out += piece
+        return out
+
+    def hang_up(self) -> None:
+        """End it soon, from any thread: both it and whoever waits for it see the connection closed."""
+        with contextlib.suppress(OSError):
+            self.control.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def pid(self) -> int:
+        """Of its outermost process."""
+        return self._process.pid
+
+    def end_signal(self) -> int:
+        """Once it is gone: the signal that ended it, 0 for none. bwrap passes a signal on as exit code 128 + n."""
+        try:
+            code = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            return 0
+        return -code if code < 0 else max(0, code - 128)
+
+    def close(self) -> None:
+        """End the process and everything in it; leave nothing behind."""
+        self.control.close()  # the warm process ends itself on this
+        try:
+            self._process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+        if self.group is not None:
+            self.group.remove()

@@ -1,0 +1,149 @@
+"""One worker: a candidate box and a judge box, joined for each check by a fresh socket pair."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from tasks.sandbox._box import Box
+from tasks.sandbox._cgroup import Janitor
+from tasks.sandbox._limits import Check, Limits, SandboxError, Tier, Verdict
+from tasks.sandbox._verdict import Ending, combine
+
+RETRIES = 2  # each on new boxes
+_GRACE_S = 8.0  # beyond the wall limit, before a silent box counts as lost
+
+
+def _tasks_of(uid: int) -> int:
+    """Threads of this user on the machine, which RLIMIT_NPROC counts where there is no user namespace."""
+    count = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError, StopIteration):
+            lines = status.read_text().splitlines()
+            owner = next(line for line in lines if line.startswith("Uid:")).split()[1]
+            if int(owner) == uid:
+                count += int(next(line for line in lines if line.startswith("Threads:")).split()[1])
+    return count
+
+
+def thread_limit(tier: Tier, limits: Limits) -> int | None:
+    """RLIMIT_NPROC of a candidate. In tier C an ordinary user's own processes count too: a ceiling, with room."""
+    if tier.name == "unsafe":
+        return None
+    if tier.name == "C" and os.getuid() != 0:
+        return _tasks_of(os.getuid()) + limits.threads + 512
+    return limits.threads + 2
+
+
+class Worker:
+    """Checks one program at a time. Not thread-safe; the thread that makes it must outlive it (bwrap watches it)."""
+
+    def __init__(self, tier: Tier, limits: Limits, janitor: Janitor | None = None) -> None:
+        """Boxes start with the first check."""
+        self.tier, self.limits, self._janitor = tier, limits, janitor
+        self._for_box = limits.for_box(thread_limit(tier, limits))
+        self._number = 0
+        self.candidate: Box | None = None
+        self.judge: Box | None = None
+        self._stopping = False
+
+    def _fill(self) -> tuple[Box, Box]:
+        self.candidate = self.candidate or Box("candidate", self.tier, self.limits, self._janitor)
+        self.judge = self.judge or Box("judge", self.tier, self.limits, self._janitor)
+        return self.candidate, self.judge
+
+    def check(self, check: Check) -> Verdict:
+        """The verdict, after up to two more tries on new boxes when the sandbox itself failed."""
+        for attempt in range(RETRIES + 1):
+            started = time.monotonic()
+            try:
+                ending, judged, ended = self._once(check)
+            except SandboxError as error:
+                ending, judged, ended = Ending("sandbox-error", str(error), retry=True), {}, {}
+            if not ending.retry or attempt == RETRIES or self._stopping:
+                break
+            self.close()
+        return Verdict(
+            ending.status,
+            ending.reason,
+            self.tier.name,
+            passed=max(0, judged.get("done", 0)),
+            cpu_s=ended.get("cpu_s", 0.0),
+            wall_s=round(time.monotonic() - started, 4),
+            interpreter=self.tier.interpreter,
+        )
+
+    def _once(self, check: Check) -> tuple[Ending, dict[str, Any], dict[str, Any]]:
+        candidate, judge = self._fill()
+        self._number += 1
+        kills = candidate.group.oom_kills() if candidate.group else 0
+        try:
+            self._hand_out(candidate, judge, check)
+            reports = self._collect(candidate, judge)
+        except OSError as error:
+            return Ending("sandbox-error", f"a box does not answer: {error}", retry=True), {}, {}
+        judged, ended = reports.get(judge), reports.get(candidate)
+        if judged is None:
+            judged = {"outcome": "lost", "signal": judge.end_signal()}
+            judge.close()
+            self.judge = None
+        if ended is None:
+            ended = {"ended": "lost"}
+            candidate.close()
+            self.candidate = None
+        elif candidate.group and judged["outcome"] == "gone":
+            kills = candidate.group.oom_kills() - kills
+        return combine(judged, ended, self.limits, kills), judged, ended
+
+    def _hand_out(self, candidate: Box, judge: Box, check: Check) -> None:
+        theirs, ours = socket.socketpair()
+        with theirs, ours:
+            candidate.send({"id": self._number, "limits": self._for_box}, theirs)
+            job = {
+                "id": self._number,
+                "program": check.program,
+                "tests": list(check.tests),
+                "setup": check.setup,
+                "wall_s": self.limits.wall_s,
+                "output_bytes": self._for_box["output_bytes"],
+            }
+            judge.send(job, ours)
+
+    def _collect(self, candidate: Box, judge: Box) -> dict[Box, dict[str, Any]]:
+        """Both reports of this check; a box that dies or stays silent is missing."""
+        waiting = {box.control.fileno(): box for box in (candidate, judge)}
+        poll = select.poll()  # not select.select, which ends at descriptor 1,024
+        for control in waiting:
+            poll.register(control, select.POLLIN)
+        reports: dict[Box, dict[str, Any]] = {}
+        deadline = time.monotonic() + self.limits.wall_s + _GRACE_S
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            for control, _ in poll.poll(left * 1000):
+                box = waiting[control]
+                with contextlib.suppress(EOFError, OSError):
+                    report = box.receive()
+                    if report.get("id") != self._number:
+                        continue  # of an earlier check that was given up
+                    reports[box] = report
+                poll.unregister(control)
+                del waiting[control]
+        return reports
+
+    def stop(self) -> None:
+        """From another thread: make the check in progress return at once, as a sandbox error."""
+        self._stopping = True
+        for box in (self.candidate, self.judge):
+            if box is not None:
+                box.hang_up()
+
+    def close(self) -> None:
+        """End both boxes."""
+        for box in (self.candidate, self.judge):
+            if box is not None:
+                box.close()
+        self.candidate = self.judge = None

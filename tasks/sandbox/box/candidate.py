@@ -1,0 +1,194 @@
+"""The candidate's side: a warm process that clones a child per check, and the child that runs the program.
+
+The warm process never sees a program, a test or a result: it hands the child one end of a socket pair (the judge has
+the other), waits for its end or the clock, and reports how it ended. So nothing of one check is left for the next,
+and nothing worth stealing is in the memory that the child inherits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import re
+import select
+import sys
+import time
+import types
+from typing import Any, NoReturn
+
+from . import isolate, wire
+from .control import receive_job, take_control
+
+CHANNEL = 3
+_PRELOADED = """
+    math cmath re collections itertools functools heapq bisect string random datetime copy operator decimal fractions
+    typing statistics array enum dataclasses json time textwrap
+"""
+_REASON = 300  # characters of an exception's text that are passed on
+
+
+class _Program:
+    """The running program: its globals, and the objects that the judge holds handles of."""
+
+    def __init__(self, cap: int) -> None:
+        self.module = types.ModuleType("__candidate__")
+        self.objects: list[Any] = []
+        self.cap = cap
+        sys.modules["__candidate__"] = self.module  # dataclasses and pickle look their module up
+
+    def _opaque(self, value: Any) -> Any:
+        self.objects.append(value)
+        tag = "m" if type(value) is re.Match else "h"
+        return {tag: len(self.objects) - 1}
+
+    def _handle(self, tag: str, body: Any) -> Any:
+        return vars(self.module)[body] if tag == "g" else self.objects[body]
+
+    def value(self, wired: Any) -> Any:
+        return wire.decode(wired, self._handle)
+
+    def answer(self, value: Any) -> bytes:
+        return wire.pack({"v": wire.Encoder(self._opaque, self.cap).encode(value)})
+
+    def names(self) -> dict[str, str]:
+        """What the program defines: callables "c", modules "m", other values "v"."""
+        found = ((k, v) for k, v in vars(self.module).items() if type(k) is str and not k.startswith("__"))
+        return {k: "m" if isinstance(v, types.ModuleType) else "c" if callable(v) else "v" for k, v in found}
+
+    def operate(self, message: dict[str, Any]) -> Any:
+        """call, get, set: all that a judge ever asks for."""
+        target = self.value(message["on"])
+        if message["op"] == "call":
+            positional = [self.value(item) for item in message["a"]]
+            return target(*positional, **{name: self.value(item) for name, item in message["k"].items()})
+        if message["op"] == "get":
+            return getattr(target, message["name"])
+        if message["op"] == "set":
+            return setattr(target, message["name"], self.value(message["a"]))
+        return target
+
+
+def _failure(error: BaseException) -> bytes:
+    kind = type(error).__name__
+    if isinstance(error, MemoryError | wire.TooLargeError):
+        return wire.pack({"x": "memory" if isinstance(error, MemoryError) else "output-limit", "text": ""})
+    try:
+        text = str(error)[:_REASON]
+    except BaseException:  # noqa: BLE001 (the program's own __str__)
+        text = ""
+    return wire.pack({"x": "exception", "text": f"{kind}: {text}" if text else kind})
+
+
+def serve(cap: int) -> NoReturn:
+    """Run the program that comes first on the channel, then answer the judge's calls until it hangs up."""
+    program = _Program(cap)
+    source = wire.receive(CHANNEL, 1 << 30)["program"]
+    try:
+        exec(compile(source, "<candidate>", "exec"), vars(program.module))
+        first = wire.pack({"names": program.names()})
+    except BaseException as error:  # noqa: BLE001 (SystemExit and KeyboardInterrupt are answers too)
+        wire.write(CHANNEL, _failure(error))
+        os._exit(3)
+    wire.write(CHANNEL, first)
+    while True:
+        try:
+            message = wire.receive(CHANNEL, 1 << 30)
+        except EOFError:
+            os._exit(0)
+        try:
+            reply = program.answer(program.operate(message))
+        except BaseException as error:  # noqa: BLE001
+            reply = _failure(error)
+        wire.write(CHANNEL, reply)
+
+
+def _shut_in(channel: int, limits: dict[str, Any], setup: dict[str, Any]) -> None:
+    """As far as the tier goes. Raises OSError."""
+    tier = setup["tier"]
+    isolate.leave_group_and_files(channel)
+    isolate.die_with_parent()
+    if tier in ("A", "B"):
+        uid, gid = setup["ids"]
+        isolate.settle_namespaces(uid, gid, limits["scratch_bytes"])
+    elif tier == "C":
+        isolate.settle_landlock(setup["readable"])
+    isolate.set_limits(limits)
+    if tier != "unsafe":
+        isolate.drop_capabilities()
+        isolate.filter_calls(namespaced=tier != "C")
+
+
+def _child(channel: int, limits: dict[str, Any], setup: dict[str, Any]) -> NoReturn:
+    """The new process: shut in, then serve. It never returns into the warm process's loop."""
+    try:
+        _shut_in(channel, limits, setup)
+        wire.write(CHANNEL, wire.pack({"ready": True}))
+        gc.enable()
+        serve(limits["output_bytes"])
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            wire.write(CHANNEL, wire.pack({"refused": str(error)}))
+    finally:
+        os._exit(99)
+
+
+def _wait(pid: int, channel: int, control: int, deadline: float) -> str:
+    """Until the child ends ("exit"), the judge hangs up, the clock runs out or the harness is gone."""
+    process = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    poll.register(channel, 0)  # hang-up only: data on it is the child's
+    poll.register(control, 0)
+    events = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+    os.close(process)
+    if process in events:
+        return "exit"
+    if control in events:
+        os.kill(pid, 9)
+        os._exit(0)
+    return "hangup" if events else "timeout"
+
+
+def run_one(control: int, channel: int, job: dict[str, Any], setup: dict[str, Any]) -> dict[str, Any]:
+    """One check's child from clone to burial; how it ended, for the harness."""
+    deadline = time.monotonic() + job["limits"]["wall_s"]
+    pid = isolate.fork_into_namespaces() if setup["tier"] in ("A", "B") else os.fork()
+    if pid == 0:
+        _child(channel, job["limits"], setup)
+    ended = _wait(pid, channel, control, deadline)
+    if ended != "exit":
+        os.kill(pid, 9)
+    if setup["tier"] == "unsafe":  # elsewhere there is nobody else: no forks
+        with contextlib.suppress(OSError):
+            os.killpg(pid, 9)
+    _, status, usage = os.wait4(pid, 0)
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"id": job["id"], "ended": ended, "status": status, "cpu_s": round(cpu, 4), "rss_kb": usage.ru_maxrss}
+
+
+def main() -> None:
+    """Serve jobs until the harness hangs up. argv[1]: settings as JSON."""
+    setup = json.loads(sys.argv.pop(1))
+    control = take_control(setup["control"])
+    for name in _PRELOADED.split():
+        __import__(name)
+    isolate.drop_user(setup["uid"])
+    setup["ids"] = os.getuid(), os.getgid()  # in a new user namespace they show as nobody
+    isolate.prepare()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    wire.write(control.fileno(), wire.pack({"up": True}))
+    while True:
+        try:
+            job, channel = receive_job(control)
+        except (EOFError, OSError):
+            os._exit(0)
+        try:
+            report = run_one(control.fileno(), channel, job, setup)
+        except OSError as error:
+            report = {"id": job["id"], "ended": "error", "text": str(error)[:_REASON]}
+        os.close(channel)
+        wire.write(control.fileno(), wire.pack(report))
