@@ -10,18 +10,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+# Starts with a digit or a point, so that the search skips over prose; what stands before it is looked at afterwards.
 _NUMBER = re.compile(
     r"""
-    (?<![0-9])                                # not from the middle of a number
-    (?P<sign>(?<![\w)\]}.%])(?<![0-9)\]}%]\s)-)?  # a minus, not a subtraction, a range or a hyphen
-    (?P<currency>[$€£¥]\s?)?
-    (?P<inner>(?<=[$€£¥])-)?                  # $-5
-    (?P<whole>[0-9]+(?:,[0-9]{3})+(?![0-9])|[0-9]+|(?=\.[0-9]))
-    (?:\.(?P<fraction>[0-9]+))?
-    (?:[eE](?P<exponent>[+-]?[0-9]{1,2})(?![\w]))?
+    (?: (?P<whole>[0-9]+(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.(?P<fraction>[0-9]+))?
+      | \.(?<![0-9]\.)(?P<bare>[0-9]+)
+    )
+    (?:[eE](?P<exponent>[+-]?[0-9]{1,2})(?!\w))?
     """,
     re.VERBOSE,
 )
+# A minus next to the number or its currency sign; after a word, a number or a bracket it subtracts or joins.
+_SIGN = re.compile(r"(?:(?<![\w)\]}.%])(?<![0-9)\]}%]\s)-(?:[$€£¥]\s?)?|[$€£¥]-)\Z")
+_SIGN_WINDOW = 6  # characters that _SIGN can look at
+_PREFIX = re.compile(r"-?(?:[$€£¥]\s?)?-?")
 _MARK = re.compile(r"The answer is")
 _LATEX_COMMA = re.compile(r"\{,\}(?=[0-9])")
 _LATEX_SPACE = re.compile(r"\\[,!;: ]|\\(?=[$%])")  # thin spaces, and the backslash of \$ and \%
@@ -49,9 +51,12 @@ def extract(text: str) -> Answer | None:
 
 
 def parse_number(text: str) -> str | None:
-    """Canonical form of a text that is one number and nothing else ("1,000" -> "1000"), else None."""
-    match = _NUMBER.fullmatch(_clean(text).strip())
-    return _canonical(match) if match else None
+    """Canonical form of a text that is one number and nothing else ("$1,000" -> "1000"), else None."""
+    cleaned = _clean(text).strip()
+    match = _NUMBER.search(cleaned)
+    if match is None or match.end() != len(cleaned) or not _PREFIX.fullmatch(cleaned, 0, match.start()):
+        return None
+    return _canonical(match)
 
 
 def _clean(text: str) -> str:
@@ -59,8 +64,8 @@ def _clean(text: str) -> str:
 
 
 def _canonical(match: re.Match[str]) -> str:
-    digits = match["whole"].replace(",", "")
-    fraction = match["fraction"] or ""
+    digits = (match["whole"] or "").replace(",", "")
+    fraction = match["fraction"] or match["bare"] or ""
     shift = int(match["exponent"] or 0)
     if shift > 0:
         fraction = fraction.ljust(shift, "0")
@@ -70,5 +75,5 @@ def _canonical(match: re.Match[str]) -> str:
         digits, fraction = digits[:shift], digits[shift:] + fraction
     whole, rest = digits.lstrip("0") or "0", fraction.rstrip("0")
     value = f"{whole}.{rest}" if rest else whole
-    negative = bool(match["sign"] or match["inner"]) and value != "0"
-    return f"-{value}" if negative else value
+    before = match.string[max(0, match.start() - _SIGN_WINDOW) : match.start()]
+    return f"-{value}" if value != "0" and _SIGN.search(before) else value

@@ -7,8 +7,11 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-# A fence opens at the start of a line with any tag, or anywhere when it is tagged as Python.
-_OPEN = re.compile(r"^[ \t]*(?P<fence>`{3,}|~{3,})[^\n`]*(?:\n|\Z)|(?P<inline>`{3,})(?:python3?|py)\b[ \t]*\n?", re.M)
+# A fence opens at the start of a line with any tag, or anywhere when it is tagged as Python. The look-behinds keep
+# the search linear on long runs of marks.
+_OPEN = re.compile(
+    r"^[ \t]*(?P<fence>`{3,}|~{3,})[^\n`]*(?:\n|\Z)|(?<!`)(?P<inline>`{3,})(?:python3?|py)\b[ \t]*\n?", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def _blocks(text: str) -> list[tuple[str, str]]:
         if closing is None:
             found.append((text[opening.end() :], "fenced block, not closed"))
             break
-        found.append((text[opening.end() : closing.start()], "fenced block"))
+        found.append((text[opening.end() : closing.start()].rstrip(" \t").removesuffix("\n"), "fenced block"))
         position = closing.end()
     return found
 
@@ -47,6 +50,6 @@ def _blocks(text: str) -> list[tuple[str, str]]:
 def _closing(opening: re.Match[str]) -> re.Pattern[str]:
     """As many marks or more at the end of a line (models forget the newline before them), or anywhere for one line."""
     fence = opening["fence"] or opening["inline"]
-    marks = rf"{re.escape(fence)}{re.escape(fence[0])}*"
+    marks = rf"(?<!{re.escape(fence[0])}){re.escape(fence)}{re.escape(fence[0])}*"
     one_line = opening["fence"] is None and not opening[0].endswith("\n")
-    return re.compile(marks if one_line else rf"\n?[ \t]*{marks}[ \t]*$", re.MULTILINE)
+    return re.compile(marks if one_line else rf"{marks}[ \t]*$", re.MULTILINE)
