@@ -1,11 +1,18 @@
 """Numbered, forward-only migrations of the results database; each runs once, in order, in one transaction.
 
 Tables use small integer keys inside; identity across databases is the hex content id beside each key.
+
+    rewards        one row per (candidate, protocol, example, response); no row is ever scored twice
+    other_rewards  further values of the same keys, which another database brought ('harness db merge')
+    runs           one row per (candidate, protocol, data set); `sessions` holds every sitting of it
+    pools          a policy's responses; `complete` is false until the last of them is stored and labelled
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
 
 import duckdb
 
@@ -36,9 +43,15 @@ CREATE TABLE runs (
     key INTEGER PRIMARY KEY, id VARCHAR NOT NULL UNIQUE, candidate INTEGER NOT NULL, protocol INTEGER NOT NULL,
     dataset INTEGER NOT NULL, environment INTEGER NOT NULL, status VARCHAR NOT NULL, reason VARCHAR NOT NULL,
     seed BIGINT NOT NULL, command VARCHAR NOT NULL, started TIMESTAMP NOT NULL, ended TIMESTAMP);
+CREATE TABLE sessions (
+    run INTEGER NOT NULL, environment INTEGER NOT NULL, seed BIGINT NOT NULL, command VARCHAR NOT NULL,
+    started TIMESTAMP NOT NULL, ended TIMESTAMP);
+CREATE TABLE other_rewards (
+    candidate INTEGER NOT NULL, protocol INTEGER NOT NULL, example INTEGER NOT NULL, response SMALLINT NOT NULL,
+    reward DOUBLE NOT NULL CHECK (isfinite(reward)));
 CREATE TABLE pools (
     key INTEGER PRIMARY KEY, task VARCHAR NOT NULL, name VARCHAR NOT NULL, source VARCHAR NOT NULL,
-    settings VARCHAR NOT NULL, UNIQUE (task, name));
+    settings VARCHAR NOT NULL, complete BOOLEAN NOT NULL, UNIQUE (task, name));
 CREATE TABLE pool_responses (
     pool INTEGER NOT NULL, example_id VARCHAR NOT NULL, position INTEGER NOT NULL, text VARCHAR NOT NULL,
     source VARCHAR NOT NULL, correct BOOLEAN, answer VARCHAR, reason VARCHAR NOT NULL);
@@ -53,47 +66,68 @@ MIGRATIONS: tuple[Callable[[duckdb.DuckDBPyConnection], None], ...] = (_v1,)
 CURRENT = len(MIGRATIONS)
 
 
-def version(connection: duckdb.DuckDBPyConnection) -> int:
-    """Schema version of an open database; 0 for an empty file. Raises StoreError for somebody else's database."""
-    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+def version(connection: duckdb.DuckDBPyConnection, catalog: str = "") -> int:
+    """Schema version of an open (or attached, `catalog`) database; 0 for an empty file.
+
+    Raises StoreError for somebody else's database.
+    """
+    where = f"'{catalog}'" if catalog else "current_database()"
+    found = connection.execute(f"SELECT table_name FROM duckdb_tables() WHERE database_name = {where}").fetchall()
+    tables = {name for (name,) in found}
     if "harness_schema" in tables:
-        row = connection.execute("SELECT max(version) FROM harness_schema").fetchone()
+        row = connection.execute(f"SELECT max(version) FROM {_table(catalog)}").fetchone()
         return int(row[0]) if row and row[0] is not None else 0
     if tables:
         raise StoreError(f"it is a DuckDB file of another program (tables: {', '.join(sorted(tables)[:5])})")
     return 0
 
 
-def check_readable(found: int) -> None:
-    """Raise StoreError unless this program reads databases of version `found` as they are or after migration."""
+def _table(catalog: str) -> str:
+    return f"{catalog}.harness_schema" if catalog else "harness_schema"
+
+
+def check_readable(connection: duckdb.DuckDBPyConnection, catalog: str = "") -> int:
+    """The database's version. Raises StoreError when it is newer than this program, naming who can read it."""
+    found = version(connection, catalog)
     if found > CURRENT:
+        row = connection.execute(f"SELECT release FROM {_table(catalog)} ORDER BY version DESC LIMIT 1").fetchone()
         raise StoreError(
-            f"it has schema version {found} and this program reads up to {CURRENT}: "
-            "use the release that wrote it, or a newer one"
+            f"it has schema version {found}, this program ({release()}) reads up to {CURRENT}:"
+            f" use release {row[0] if row else '?'}, which wrote it, or a newer one"
         )
+    return found
 
 
-def check_current(found: int) -> None:
+def check_current(connection: duckdb.DuckDBPyConnection, catalog: str = "") -> None:
     """Raise StoreError unless the database can be read without migrating it."""
-    check_readable(found)
+    found = check_readable(connection, catalog)
     if found < CURRENT:
         raise StoreError(
-            f"it has schema version {found} and this program reads {CURRENT}: any 'harness eval' on it migrates it"
+            f"it has schema version {found} and this program reads {CURRENT}: 'harness db migrate' brings it up to date"
         )
+
+
+def release() -> str:
+    """This program's release, which is recorded with every migration."""
+    try:
+        return metadata.version("merged-rm-harness")
+    except metadata.PackageNotFoundError:  # run from a folder that was never installed
+        return "0"
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the database to the current version; a failure leaves the version before, whole."""
-    found = version(connection)
-    check_readable(found)
+    found = check_readable(connection)
     for number in range(found, CURRENT):
         connection.execute("BEGIN")
         try:
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS harness_schema (version INTEGER PRIMARY KEY, applied TIMESTAMP NOT NULL)"
+                "CREATE TABLE IF NOT EXISTS harness_schema"
+                " (version INTEGER PRIMARY KEY, applied TIMESTAMP NOT NULL, release VARCHAR NOT NULL)"
             )
             MIGRATIONS[number](connection)
-            connection.execute("INSERT INTO harness_schema VALUES (?, now()::TIMESTAMP)", [number + 1])
+            now = datetime.now(UTC).replace(tzinfo=None)
+            connection.execute("INSERT INTO harness_schema VALUES (?, ?, ?)", [number + 1, now, release()])
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from results.records import StoreError
+from results._tables import dump
+from results.records import StoreError, storable
 from results.store import Store
 
 
@@ -39,53 +40,100 @@ class PoolRecord:
 
 def save_pool(store: Store, pool: PoolRecord) -> None:
     """Store a pool whole; the same name with the same responses is refreshed, with others refused (StoreError)."""
-    known = load_pool(store, pool.task, pool.name)
-    if known is not None and [(r.example_id, r.text) for r in known.rows] != [
-        (r.example_id, r.text) for r in pool.rows
-    ]:
-        raise StoreError(f"{pool.task} already has another pool named '{pool.name}': choose another --name")
-    columns = {
-        "example_id": pa.array([r.example_id for r in pool.rows], pa.string()),
-        "position": pa.array([r.position for r in pool.rows], pa.int32()),
-        "text": pa.array([r.text for r in pool.rows], pa.string()),
-        "source": pa.array([r.source for r in pool.rows], pa.string()),
-        "correct": pa.array([r.correct for r in pool.rows], pa.bool_()),
-        "answer": pa.array([r.answer for r in pool.rows], pa.string()),
-        "reason": pa.array([r.reason for r in pool.rows], pa.string()),
-    }
+    _refuse_other(store, pool)
     with store.transaction():
-        key = _fresh_key(store, pool)
-        store.with_arrow(pa.table(columns), f"INSERT INTO pool_responses SELECT {key}, * FROM incoming")
+        key = _clear(store, pool)
+        _insert(store, key, pool.rows)
+        store.sql.execute("UPDATE pools SET complete = true WHERE key = ?", [key])
 
 
-def _fresh_key(store: Store, pool: PoolRecord) -> int:
-    source, settings = (
-        json.dumps(dict(pool.source), sort_keys=True),
-        json.dumps(dict(pool.settings), sort_keys=True),
-    )
+def extend_pool(store: Store, pool: PoolRecord, batches: Iterable[Sequence[PoolRow]]) -> int:
+    """Store a pool batch by batch, each committed, so that slow labels survive a kill; returns rows added.
+
+    `pool.rows` are all responses as they came; `batches` yields rows (labelled or still to come) of whole examples.
+    Take `pending` for what an interrupted call left to do. The pool can be used once the last batch is in.
+    """
+    _refuse_other(store, pool)
+    with store.transaction():
+        key = _find_or_add(store, pool)
+    added = 0
+    for rows in batches:
+        with store.transaction():
+            _insert(store, key, rows)
+        added += len(rows)
+    held = store.sql.execute("SELECT count(*) FROM pool_responses WHERE pool = ?", [key]).fetchone()
+    if held is None or held[0] != len(pool.rows):
+        raise StoreError(f"pool '{pool.name}' of {pool.task} has {held and held[0]} of {len(pool.rows)} responses")
+    with store.transaction():
+        store.sql.execute("UPDATE pools SET complete = true WHERE key = ?", [key])
+    return added
+
+
+def pending(store: Store, pool: PoolRecord) -> list[PoolRow]:
+    """The rows of `pool` whose examples are not stored yet under its name (all of them for a new name)."""
+    found = load_pool(store, pool.task, pool.name, complete=False)
+    done = {row.example_id for row in found.rows} if found is not None else set()
+    return [row for row in pool.rows if row.example_id not in done]
+
+
+def _refuse_other(store: Store, pool: PoolRecord) -> None:
+    """One name, one content: stored responses must be those of `pool` (a part of them while it is incomplete)."""
+    known = load_pool(store, pool.task, pool.name, complete=False)
+    if known is None:
+        return
+    theirs = {(r.example_id, r.position): r.text for r in known.rows}
+    ours = {(r.example_id, r.position): storable(r.text) for r in pool.rows}
+    whole = pool.name in pool_names(store, pool.task)
+    if (whole and theirs.keys() != ours.keys()) or any(ours.get(at) != text for at, text in theirs.items()):
+        raise StoreError(f"{pool.task} already has another pool named '{pool.name}': choose another --name")
+
+
+def _insert(store: Store, key: int, rows: Sequence[PoolRow]) -> None:
+    def texts(values: Iterable[str | None]) -> pa.Array:
+        return pa.array([None if v is None else storable(v) for v in values], pa.string())
+
+    columns = {
+        "example_id": texts(r.example_id for r in rows),
+        "position": pa.array([r.position for r in rows], pa.int32()),
+        "text": texts(r.text for r in rows),
+        "source": texts(r.source for r in rows),
+        "correct": pa.array([r.correct for r in rows], pa.bool_()),
+        "answer": texts(r.answer for r in rows),
+        "reason": texts(r.reason for r in rows),
+    }
+    store.with_arrow(pa.table(columns), f"INSERT INTO pool_responses SELECT {key}, * FROM incoming")
+
+
+def _clear(store: Store, pool: PoolRecord) -> int:
+    key = _find_or_add(store, pool)
+    store.sql.execute("DELETE FROM pool_responses WHERE pool = ?", [key])
+    return key
+
+
+def _find_or_add(store: Store, pool: PoolRecord) -> int:
+    about = [dump(dict(pool.source)), dump(dict(pool.settings))]
     row = store.sql.execute("SELECT key FROM pools WHERE task = ? AND name = ?", [pool.task, pool.name]).fetchone()
     if row is not None:
-        store.sql.execute("DELETE FROM pool_responses WHERE pool = ?", [row[0]])
-        store.sql.execute("UPDATE pools SET source = ?, settings = ? WHERE key = ?", [source, settings, row[0]])
+        store.sql.execute("UPDATE pools SET source = ?, settings = ? WHERE key = ?", [*about, row[0]])
         return int(row[0])
     last = store.sql.execute("SELECT coalesce(max(key), 0) FROM pools").fetchone()
     key = int(last[0]) + 1 if last else 1
-    store.sql.execute("INSERT INTO pools VALUES (?, ?, ?, ?, ?)", [key, pool.task, pool.name, source, settings])
+    store.sql.execute("INSERT INTO pools VALUES (?, ?, ?, ?, ?, false)", [key, pool.task, pool.name, *about])
     return key
 
 
 def pool_names(store: Store, task: str) -> list[str]:
-    """Names of a task's stored pools, oldest first."""
-    rows = store.sql.execute("SELECT name FROM pools WHERE task = ? ORDER BY key", [task]).fetchall()
+    """Names of a task's stored pools, oldest first; pools that were interrupted half-way are not among them."""
+    rows = store.sql.execute("SELECT name FROM pools WHERE task = ? AND complete ORDER BY key", [task]).fetchall()
     return [name for (name,) in rows]
 
 
-def load_pool(store: Store, task: str, name: str) -> PoolRecord | None:
-    """A stored pool, or None."""
+def load_pool(store: Store, task: str, name: str, *, complete: bool = True) -> PoolRecord | None:
+    """A stored pool with its rows in the order they were given, or None; `complete=False` finds half ones too."""
     head = store.sql.execute(
-        "SELECT key, source, settings FROM pools WHERE task = ? AND name = ?", [task, name]
+        "SELECT key, source, settings, complete FROM pools WHERE task = ? AND name = ?", [task, name]
     ).fetchone()
-    if head is None:
+    if head is None or (complete and not head[3]):
         return None
     rows = store.sql.execute(
         "SELECT example_id, position, text, source, correct, answer, reason FROM pool_responses WHERE pool = ?"

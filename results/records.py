@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,17 @@ def content_key(value: Any) -> str:
     """SHA-256 (hex) of a value's canonical JSON: sorted keys, no spaces, UTF-8."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def storable(value: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates (from broken JSON escapes) are spelled out."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def example_key(prompt: Iterable[Sequence[str]], responses: Iterable[str]) -> str:
+    """Identity of what a reward depends on besides the model: the conversation and the responses' texts."""
+    turns = [[storable(part) for part in turn] for turn in prompt]
+    return content_key({"prompt": turns, "responses": [storable(r) for r in responses]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ class ExampleRecord:
 
     @property
     def key(self) -> str:
-        return content_key({"prompt": [list(m) for m in self.prompt], "responses": list(self.responses)})
+        return example_key(self.prompt, self.responses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +96,29 @@ class DatasetRecord:
     @property
     def key(self) -> str:
         """Identity: the examples with their labels and order, and the metrics (not where they came from)."""
-        rows = [
-            [e.example_id, e.key, list(e.labels), list(e.answers), e.subset, e.stratum, e.cluster]
-            for e in self.examples
-        ]
-        return content_key({"task": self.task, "rows": rows, "metrics": [dict(m) for m in self.metrics]})
+        rows = [link_content(e.example_id, e.key, e.labels, e.answers, e.subset, e.stratum, e.cluster)
+                for e in self.examples]  # fmt: skip
+        return dataset_key(self.task, self.outcome, rows, [dict(m) for m in self.metrics])
+
+
+def link_content(
+    example_id: str,
+    key: str,
+    labels: Sequence[bool | None],
+    answers: Sequence[str | None],
+    subset: str,
+    stratum: str,
+    cluster: str | None,
+) -> list[Any]:
+    """What an example adds to its data set's identity."""
+    known = [None if a is None else storable(a) for a in answers]
+    group = None if cluster is None else storable(cluster)
+    return [storable(example_id), key, list(labels), known, storable(subset), storable(stratum), group]
+
+
+def dataset_key(task: str, outcome: str, rows: Sequence[Sequence[Any]], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Identity of a data set from its rows (`link_content`, in order) and its metrics."""
+    return content_key({"task": task, "outcome": outcome, "rows": rows, "metrics": metrics})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,15 @@
         candidate = store.add_candidate(CandidateRecord(...))
         ...
 
-A killed writer loses at most the batch in flight: DuckDB replays its write-ahead log on the next open.
+A killed writer loses at most the batch in flight: DuckDB replays its write-ahead log on the next open. A new
+database is made beside its place and linked there whole, so a kill never leaves half a file under its name.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from results.migrations import check_current, migrate, version
+from results._errors import HeldError, explain
+from results._tables import dump, examples_table, links_table, rewards_table
+from results.migrations import check_current, migrate
 from results.records import (
     CandidateRecord,
     DatasetRecord,
@@ -31,9 +34,11 @@ from results.records import (
     content_key,
 )
 
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+# Nothing is fetched: a path such as "md:name" must not make DuckDB load an extension from the network.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 
 
 def utc_now() -> datetime:
@@ -41,52 +46,84 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def _explain(path: Path, error: Exception) -> StoreError:
-    """A DuckDB failure as one sentence."""
-    text = str(error)
-    holder = re.search(r"Conflicting lock is held in (.+?) \(PID (\d+)\)", text)
-    if holder:
-        return StoreError(
-            f"{path}: process {holder[2]} ({holder[1]}) is writing to this database: wait for it, or use another --db"
-        )
-    if "lock" in text.lower() and "set lock" in text.lower():
-        return StoreError(f"{path}: another process is writing to this database: wait for it, or use another --db")
-    if "No space left" in text or "disk is full" in text.lower():
-        return StoreError(
-            f"{path}: the disk is full; what was committed is kept, so free some space and run the same command again"
-        )
-    if "not a valid DuckDB database" in text:
-        return StoreError(f"{path}: this file is not a DuckDB database; give another --db")
-    if "Read-only file system" in text or "Permission denied" in text or "read-only" in text.lower():
-        return StoreError(
-            f"{path}: the database cannot be written here (read-only or no permission); give another --db"
-        )
-    return StoreError(f"{path}: {text.splitlines()[0] if text else type(error).__name__}")
-
-
 @contextmanager
-def open_store(path: Path, *, read_only: bool = False) -> Iterator[Store]:
-    """Open (and create or migrate, unless `read_only`) a results database. Raises StoreError, one sentence."""
+def open_store(
+    path: Path, *, read_only: bool = False, wait: bool = False, notify: Callable[[str], None] = lambda _: None
+) -> Iterator[Store]:
+    """Open (and create or migrate, unless `read_only`) a results database. Raises StoreError, one sentence.
+
+    With `wait`, a database that another process holds is waited for; `notify` gets one sentence when that starts.
+    """
     if read_only and not path.exists():
         raise StoreError(f"{path}: there is no such database; 'harness eval' creates one")
     if not path.parent.is_dir():
         raise StoreError(f"{path}: the folder {path.parent} does not exist")
-    try:
-        connection = duckdb.connect(str(path), read_only=read_only)
-    except duckdb.Error as error:
-        raise _explain(path, error) from None
+    if not read_only:
+        _create(path)
+    connection = _connect(path, read_only, wait, notify)
     try:
         if read_only:
-            check_current(version(connection))
+            check_current(connection)
         else:
             migrate(connection)
         yield Store(connection, path)
     except duckdb.Error as error:
-        raise _explain(path, error) from error
+        raise explain(path, error) from error
     except StoreError as error:
-        raise (error if str(error).startswith(str(path)) else StoreError(f"{path}: {error}")) from None
+        raise (error if str(error).startswith(str(path)) else type(error)(f"{path}: {error}")) from None
     finally:
         _close(connection)
+
+
+def _connect(path: Path, read_only: bool, wait: bool, notify: Callable[[str], None]) -> duckdb.DuckDBPyConnection:
+    told = False
+    while True:
+        try:
+            return duckdb.connect(str(path.absolute()), read_only=read_only, config=_CONFIG)
+        except duckdb.Error as error:
+            reason = explain(path, error)
+            if not (wait and isinstance(reason, HeldError)):
+                raise reason from None
+            if not told:
+                notify(f"waiting: {reason}")
+                told = True
+            time.sleep(0.2)
+
+
+def _create(path: Path) -> None:
+    """Make a new database whole, under another name first; an empty file counts as none."""
+    try:
+        if path.exists() and path.stat().st_size > 0:
+            return
+        _sweep(path)
+        fresh = path.with_name(f"{path.name}.new-{os.getpid()}")
+        connection = duckdb.connect(str(fresh.absolute()), config=_CONFIG)
+        try:
+            migrate(connection)
+        finally:
+            _close(connection)
+        if path.exists() and path.stat().st_size == 0:
+            path.unlink()
+        try:
+            os.link(fresh, path)  # unlike a rename, never replaces what another process made meanwhile
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not path.exists():
+                fresh.rename(path)
+    except (OSError, duckdb.Error) as error:
+        raise explain(path, error) from None
+    finally:
+        _sweep(path)
+
+
+def _sweep(path: Path) -> None:
+    """Remove this process' unfinished new database, and those of processes that are gone."""
+    for left in path.parent.glob(f"{path.name}.new-*"):
+        owner = left.name.removeprefix(f"{path.name}.new-").split(".")[0]
+        if owner == str(os.getpid()) or not Path(f"/proc/{owner}").exists():
+            with suppress(OSError):
+                left.unlink()
 
 
 def _close(connection: duckdb.DuckDBPyConnection) -> None:
@@ -112,7 +149,7 @@ class Store:
             with suppress(duckdb.Error):  # nothing was begun, or the connection is already invalid
                 self.sql.execute("ROLLBACK")
             if isinstance(error, duckdb.Error):
-                raise _explain(self.path, error) from error
+                raise explain(self.path, error) from error
             raise
 
     def _find(self, table: str, content_id: str) -> int | None:
@@ -134,7 +171,7 @@ class Store:
     def add_candidate(self, record: CandidateRecord) -> int:
         """Store a candidate; a known id takes the newest name (a renamed folder is the same candidate)."""
         with self.transaction():
-            key = self._insert("candidates", record.id, name=record.name, kind=record.kind, detail=_dump(record.detail))
+            key = self._insert("candidates", record.id, name=record.name, kind=record.kind, detail=dump(record.detail))
             self.sql.execute(
                 "UPDATE candidates SET name = ? WHERE key = ? AND name <> ?", [record.name, key, record.name]
             )
@@ -142,19 +179,19 @@ class Store:
 
     def add_protocol(self, record: ProtocolRecord) -> int:
         with self.transaction():
-            return self._insert("protocols", record.id, settings=_dump(record.settings))
+            return self._insert("protocols", record.id, settings=dump(record.settings))
 
     def add_environment(self, detail: dict[str, Any]) -> int:
         with self.transaction():
-            return self._insert("environments", content_key(detail), detail=_dump(detail))
+            return self._insert("environments", content_key(detail), detail=dump(detail))
 
     def add_dataset(self, record: DatasetRecord) -> int:
         """Store a data set and its examples once; where it came from is refreshed on every call."""
         shown = {
-            "sources": _dump(list(record.sources)),
-            "options": _dump(dict(record.options)),
-            "missing": _dump(list(record.missing)),
-            "notes": _dump(list(record.notes)),
+            "sources": dump(list(record.sources)),
+            "options": dump(dict(record.options)),
+            "missing": dump(list(record.missing)),
+            "notes": dump(list(record.notes)),
             "partial": record.partial,
         }
         with self.transaction():
@@ -163,48 +200,21 @@ class Store:
                 sets = ", ".join(f"{name} = ?" for name in shown)
                 self.sql.execute(f"UPDATE datasets SET {sets} WHERE key = ?", [*shown.values(), found])
                 return found
-            metrics = _dump([dict(m) for m in record.metrics])
+            metrics = dump([dict(m) for m in record.metrics])
             key = self._insert(
                 "datasets", record.key, task=record.task, outcome=record.outcome, metrics=metrics, **shown
             )
-            self._add_examples(record.examples)
-            self._link_examples(key, record.examples)
+            self._add_examples(key, record.examples)
         return key
 
-    def _add_examples(self, examples: Sequence[ExampleRecord]) -> None:
-        unique = {e.key: e for e in examples}
-        table = pa.table(
-            {
-                "id": pa.array(list(unique), pa.string()),
-                "prompt": pa.array([_dump([list(m) for m in e.prompt]) for e in unique.values()], pa.string()),
-                "responses": pa.array([list(e.responses) for e in unique.values()], pa.list_(pa.string())),
-            }
-        )
+    def _add_examples(self, dataset: int, examples: Sequence[ExampleRecord]) -> None:
         self.with_arrow(
-            table,
+            examples_table(examples),
             "INSERT INTO examples SELECT (SELECT coalesce(max(key), 0) FROM examples) + row_number() OVER (),"
             " id, prompt, responses FROM incoming WHERE id NOT IN (SELECT id FROM examples)",
         )
-
-    def _link_examples(self, dataset: int, examples: Sequence[ExampleRecord]) -> None:
-        marks = {True: 1, False: 0, None: -1}
-        table = pa.table(
-            {
-                "position": pa.array(range(len(examples)), pa.int32()),
-                "id": [e.key for e in examples],
-                "example_id": [e.example_id for e in examples],
-                "subset": [e.subset for e in examples],
-                "stratum": [e.stratum for e in examples],
-                "weight": pa.array([e.weight for e in examples], pa.float64()),
-                "cluster": pa.array([e.cluster for e in examples], pa.string()),
-                "labels": pa.array([[marks[x] for x in e.labels] for e in examples], pa.list_(pa.int8())),
-                "answers": pa.array([list(e.answers) for e in examples], pa.list_(pa.string())),
-                "sources": pa.array([list(e.sources) for e in examples], pa.list_(pa.string())),
-                "reasons": pa.array([list(e.reasons) for e in examples], pa.list_(pa.string())),
-            }
-        )
         self.with_arrow(
-            table,
+            links_table(examples),
             f"INSERT INTO dataset_examples SELECT {dataset}, position, e.key, example_id, subset, stratum, weight,"
             " cluster, labels, answers, sources, reasons FROM incoming JOIN examples e USING (id) ORDER BY position",
         )
@@ -218,58 +228,52 @@ class Store:
             self.sql.unregister("incoming")
 
     def add_rewards(self, candidate: int, protocol: int, rewards: Sequence[RewardRecord]) -> None:
-        """Commit one batch. A scored key is never overwritten; an unscored one is replaced."""
-        table = pa.table(
-            {
-                "id": pa.array([r.example_key for r in rewards], pa.string()),
-                "response": pa.array([r.response for r in rewards], pa.int16()),
-                "reward": pa.array([r.reward for r in rewards], pa.float64()),
-                "tokens": pa.array([r.tokens for r in rewards], pa.int32()),
-                "cut": pa.array([r.cut for r in rewards], pa.bool_()),
-                "reason": pa.array([r.reason for r in rewards], pa.string()),
-            }
-        )
+        """Commit one batch. A scored key is never overwritten; an unscored one is replaced.
+
+        Raises StoreError (and stores nothing) for a reward that is not finite, an unscored one without a reason,
+        an unknown example, or one key twice in the batch.
+        """
+        table = rewards_table(rewards)
+        keys = [candidate, protocol]
         with self.transaction():
-            self.with_arrow(
-                table,
-                "DELETE FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL AND (example, response)"
-                " IN (SELECT e.key, response FROM incoming JOIN examples e USING (id))",
-                [candidate, protocol],
-            )
-            self.with_arrow(
-                table,
-                "INSERT INTO rewards SELECT ?, ?, e.key, i.response, i.reward, i.tokens, i.cut, i.reason"
-                " FROM incoming i JOIN examples e USING (id) WHERE NOT EXISTS (SELECT 1 FROM rewards r WHERE"
-                " r.candidate = ? AND r.protocol = ? AND r.example = e.key AND r.response = i.response)",
-                [candidate, protocol, candidate, protocol],
-            )
+            self.sql.register("incoming", table)
+            try:
+                unknown = self.sql.execute("SELECT count(*) FROM incoming WHERE id NOT IN (SELECT id FROM examples)")
+                if unknown.fetchall()[0][0]:
+                    raise StoreError("a reward belongs to an example that was never stored")
+                self.sql.execute(
+                    "DELETE FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL AND (example,"
+                    " response) IN (SELECT e.key, response FROM incoming JOIN examples e USING (id))",
+                    keys,
+                )
+                self.sql.execute(
+                    "INSERT INTO rewards SELECT ?, ?, e.key, i.response, i.reward, i.tokens, i.cut, i.reason"
+                    " FROM incoming i JOIN examples e USING (id) WHERE NOT EXISTS (SELECT 1 FROM rewards r WHERE"
+                    " r.candidate = ? AND r.protocol = ? AND r.example = e.key AND r.response = i.response)",
+                    [*keys, *keys],
+                )
+            finally:
+                self.sql.unregister("incoming")
 
     def start_run(
         self, candidate: int, protocol: int, dataset: int, environment: int, *, seed: int, command: str
     ) -> int:
-        """Open the run of (candidate, protocol, data set); starting it again resumes it."""
-        content_id = content_key(
-            [
-                self._id("candidates", candidate),
-                self._id("protocols", protocol),
-                self._id("datasets", dataset),
-            ]
-        )
+        """Open the run of (candidate, protocol, data set); starting it again resumes it.
+
+        The run keeps what it was first started with; every sitting is recorded in `sessions`.
+        """
+        tables = {"candidates": candidate, "protocols": protocol, "datasets": dataset}
+        content_id = content_key([self._id(table, key) for table, key in tables.items()])
+        about = {"environment": environment, "seed": seed, "command": command, "started": utc_now()}
         with self.transaction():
-            values = {
-                "environment": environment,
-                "status": "running",
-                "reason": "",
-                "seed": seed,
-                "command": command,
-            }
-            found = self._find("runs", content_id)
-            if found is not None:
-                sets = ", ".join(f"{name} = ?" for name in values)
-                self.sql.execute(f"UPDATE runs SET {sets}, ended = NULL WHERE key = ?", [*values.values(), found])
-                return found
             keys = {"candidate": candidate, "protocol": protocol, "dataset": dataset}
-            return self._insert("runs", content_id, **keys, started=utc_now(), **values)
+            run = self._insert("runs", content_id, **keys, **about, status="running", reason="")
+            self.sql.execute(
+                "UPDATE runs SET status = 'running', reason = '', ended = NULL WHERE key = ? AND status <> 'complete'",
+                [run],
+            )
+            self.sql.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, NULL)", [run, *about.values()])
+        return run
 
     def _id(self, table: str, key: int) -> str:
         row = self.sql.execute(f"SELECT id FROM {table} WHERE key = ?", [key]).fetchone()
@@ -279,8 +283,13 @@ class Store:
 
     def finish_run(self, run: int, status: str, reason: str = "") -> None:
         """Close a run as complete, partial or failed."""
+        now = utc_now()
         with self.transaction():
             self.sql.execute(
-                "UPDATE runs SET status = ?, reason = ?, ended = ? WHERE key = ?",
-                [status, reason, utc_now(), run],
+                "UPDATE runs SET status = ?, reason = ?, ended = ? WHERE key = ?", [status, reason, now, run]
+            )
+            self.sql.execute(
+                "UPDATE sessions SET ended = ? WHERE run = ? AND ended IS NULL AND started ="
+                " (SELECT max(started) FROM sessions WHERE run = ?)",
+                [now, run, run],
             )
