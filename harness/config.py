@@ -18,6 +18,12 @@ def _lambda(value: float) -> float:
     return value
 
 
+def _one_lambda(value: Any) -> Any:
+    if isinstance(value, (list, tuple, dict)):
+        raise ValueError("one expert has one lambda; for many use 'sweep:', for different layers 'layers:'")  # noqa: TRY004  pydantic reports ValueError
+    return value
+
+
 def parse_sweep(value: Any) -> Any:
     """ "0:1:0.05" -> [0.0, 0.05, ..., 1.0] (both ends included); lists pass through."""
     if not isinstance(value, str):
@@ -43,7 +49,7 @@ class Expert(_Strict):
     """One SFT model and its weight (lambda); the weight is left out when the recipe sweeps it."""
 
     model: str
-    weight: float | None = None
+    weight: Annotated[float | None, BeforeValidator(_one_lambda)] = None
 
     _range = field_validator("weight")(classmethod(lambda cls, v: v if v is None else _lambda(v)))  # noqa: ARG005
 

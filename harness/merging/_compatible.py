@@ -43,20 +43,23 @@ _MEANING = [
 ]
 
 
-def check_configs(rm: Checkpoint, other: Checkpoint, *, keep_rm: bool) -> None:
-    """Raise MergeError where the architectures differ, or the meaning of equal shapes does (unless `keep_rm`)."""
+def check_kind(rm: Checkpoint, other: Checkpoint) -> None:
+    """Raise MergeError where the architectures differ."""
     mine, theirs = _kind(rm), _kind(other)
     if mine != theirs:
         raise MergeError(
             f"{rm.name} is a {mine} model and {other.name} is a {theirs} model: a merge needs one architecture"
         )
+
+
+def check_meaning(rm: Checkpoint, other: Checkpoint) -> None:
+    """Raise MergeError where the configurations give equal tensors different meanings."""
     a, b = _text(rm.config), _text(other.config)
-    sizes = [key for key in _MEANING[:4] if key in a and key in b and a[key] != b[key]]
-    differing = [] if keep_rm else [key for key in _meaning(a, b) if key not in sizes]
+    differing = _differing(a, b)
     if differing:  # a default left out in one file is no difference
         a, b = _filled(rm), _filled(other)
-        differing = [key for key in _meaning(a, b) if key not in sizes]
-    if differing and not sizes:
+        differing = _differing(a, b)
+    if differing:
         shown = "; ".join(f"{key} is {a.get(key)} against {b.get(key)}" for key in differing)
         raise MergeError(
             f"{rm.name} and {other.name} give the same weights different meanings: {shown}; "
@@ -76,7 +79,7 @@ def _text(config: dict[str, Any]) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else config
 
 
-def _meaning(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     return [key for key in _MEANING if a.get(key) != b.get(key)]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from harness.config import Recipe
 from harness.errors import CandidateError, MergeError, did_you_mean
 from harness.merging._checkpoint import FLOATS, ITEM_SIZE, Checkpoint, TensorRef, open_checkpoint
-from harness.merging._compatible import check_configs
+from harness.merging._compatible import check_kind, check_meaning
 from harness.merging._methods import Method, Option, get_method
 from harness.merging._names import Names, classify
 from harness.merging._vocabulary import Alignment, Vocabulary, align, align_by_id, check_merges, extend, read_vocabulary
@@ -115,8 +115,10 @@ def plan_merge(recipe: Recipe) -> MergePlan:
     base = None if recipe.base is None else _parent(recipe.base, by_id)
     others = [*experts, *([base] if base else [])]
     for other in others:
-        check_configs(rm.checkpoint, other.checkpoint, keep_rm=engine.get("config") == "rm")
+        check_kind(rm.checkpoint, other.checkpoint)
         _check_names(rm, other, method.rewards_only and other is not base)
+        if engine.get("config") != "rm":
+            check_meaning(rm.checkpoint, other.checkpoint)
     alignment = _align(rm, experts, base, engine)
     tensors = _pair(rm, experts, base, alignment, recipe.dtype)
     vocabularies = [parent.vocabulary for parent in experts if parent.vocabulary]

@@ -62,6 +62,7 @@ def write_merge(
         source = FileSource(frozenset(missing))
         sink = FolderSink(plan, folder, progress)
         try:
+            sink.reserve()
             _run(kernel, source, sink, threads)
             sink.finish()
         finally:
@@ -148,7 +149,10 @@ class FolderSink:
         self._file_of: dict[str, str] = {}
         self._written = 0
         self.by_file: dict[str, Digests] = {}
-        for name, tensors in _layout(plan).items():
+
+    def reserve(self) -> None:
+        """Make all files at their full size, headers written. Raises OSError where the disk is too full."""
+        for name, tensors in _layout(self._plan).items():
             self._reserve(name, tensors)
 
     def _reserve(self, name: str, tensors: list[TensorPlan]) -> None:
