@@ -26,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float32]
 
 CHUNK = 1000
+IN_CACHE = 2**17  # counters at a time: counting is random access, several times slower from main memory
 ENUMERATE_UP_TO = 16  # units; 65,536 sign patterns are cheaper than thinking about Monte Carlo error
 TIE = 1 - 1e-5  # float32 sums of equal values differ in the last digits; ties must count as ties
 
@@ -116,13 +117,20 @@ def draw_chunks(blocks: Ints, resamples: int, seed: int) -> Iterator[Matrix]:
         counts = np.empty((rows, len(blocks)), np.float32)
         done = 0
         for size in sizes.tolist():
-            picks = rng.integers(0, size, (rows, size), dtype=np.uint16 if size <= 65536 else np.uint32)
-            flat = picks.astype(np.int64)
-            flat += np.arange(rows)[:, None] * size
-            counts[:, order[done : done + size]] = np.bincount(flat.ravel(), minlength=rows * size).reshape(rows, size)
+            columns = order[done : done + size]
+            step = max(1, IN_CACHE // size)
+            for top in range(0, rows, step):
+                counts[top : top + step, columns] = _draw(rng, min(step, rows - top), size)
             done += size
         counts -= 1
         yield counts
+
+
+def _draw(rng: np.random.Generator, rows: int, size: int) -> Ints:
+    """(rows, size) how often each of `size` units is drawn in `size` draws."""
+    picks = rng.integers(0, size, (rows, size), dtype=np.uint16 if size <= 65536 else np.uint32).astype(np.int64)
+    picks += np.arange(rows)[:, None] * size
+    return np.bincount(picks.ravel(), minlength=rows * size).reshape(rows, size)
 
 
 def _codes(labels: npt.ArrayLike | None, n: int) -> Ints:
