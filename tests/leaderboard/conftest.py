@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -55,3 +59,20 @@ def make_run() -> RunMaker:
         )
 
     return make
+
+
+def _synthetic() -> ModuleType:
+    path = Path(__file__).parent.parent / "support" / "synthetic_site.py"
+    spec = importlib.util.spec_from_file_location("synthetic_site", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> ModuleType:
+    """Made-up databases: tests/support/synthetic_site.py."""
+    return _synthetic()
