@@ -132,6 +132,10 @@ def read_recipe(path: Path) -> Recipe:
         raise ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a recipe is a mapping with at least 'rm' and 'experts'")
+    if "merge_method" in raw:  # mergekit's format
+        from harness.merging._mergekit import translate
+
+        raw = translate(raw, path)
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:

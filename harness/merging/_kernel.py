@@ -87,16 +87,17 @@ class Kernel:
             a = rm.read(start, stop)
             b = [stream.read(start, stop) for stream in experts]
             c = base.read(start, stop) if base else None
-            self.combine(out, a, b, c, [weights[i] for i in used], tensor, partial(torch.arange, start, stop))
+            self.combine(out, a, b, c, weights, used, tensor, partial(torch.arange, start, stop))
             self._checked(tensor, out, source)
             sink.commit(tensor, start, stop, out)
 
     def combine(
         self, out: Tensor, rm: Tensor, experts: Sequence[Tensor], base: Tensor | None,
-        weights: Sequence[float], tensor: TensorPlan, positions: Callable[[], Tensor],
+        weights: Sequence[float], numbers: Sequence[int], tensor: TensorPlan, positions: Callable[[], Tensor],
     ) -> None:  # fmt: skip
-        """out <- method(rm, experts, base), rounded once; the weights are those of the given experts, none is 0."""
+        """out <- method(rm, experts, base), rounded once; `numbers` are the given experts' places in `weights`."""
         method = self.plan.method
+        weights = [weights[i] for i in numbers]
         if not experts:
             out.copy_(rm)
             return
@@ -104,8 +105,9 @@ class Kernel:
             out.copy_(experts[0])
             return
         piece = Piece(
-            rm, tuple(experts), tuple(weights), base, self.plan.options, tensor.canonical, self.seed, positions
-        )
+            rm, tuple(experts), tuple(weights), tuple(numbers), base,
+            self.plan.options, tensor.canonical, self.seed, positions,
+        )  # fmt: skip
         alike = all(t.dtype == out.dtype and t.shape == out.shape for t in (rm, *experts)) and base is None
         if method.direct and alike and method.direct(out, piece):
             return
@@ -172,7 +174,7 @@ class Kernel:
             root = base.gather(below[chosen]) if base is not None and below is not None else None
             numbers = rows[chosen]
             self.combine(
-                target, mine, theirs, root, [weights[used[i]] for i in present], tensor, partial(_grid, numbers, width)
+                target, mine, theirs, root, weights, [used[i] for i in present], tensor, partial(_grid, numbers, width)
             )  # fmt: skip
             if not whole:
                 out[chosen.to(out.device)] = target

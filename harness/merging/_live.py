@@ -58,17 +58,22 @@ class LiveMerge:
         self._apply(self.plan.recipe.at(weight))
 
     def _apply(self, recipe: Recipe) -> None:
-        # Parents are finite once seen; a convex method cannot overflow from there, the others are always checked.
+        # Parents that were seen to be finite need no second look where the result lies between them.
         kernel = Kernel(self.plan, recipe)
         with torch.no_grad():
             for tensor in self.plan.tensors:
                 if tensor.name not in self._targets:
                     continue
-                kernel.check = not (self.plan.method.convex and tensor.name in self._checked)
+                kernel.check = tensor.name not in self._checked
                 kernel.run(tensor, self._source, self._sink)
-                if not kernel.copies:
+                if not kernel.copies and _bounded(self.plan, tensor):
                     self._checked.add(tensor.name)
         self.warnings = kernel.warnings
+
+
+def _bounded(plan: MergePlan, tensor: TensorPlan) -> bool:
+    dtypes = {tensor.rm.dtype, *(ref.dtype for ref in tensor.experts)}
+    return plan.method.bounded and dtypes == {tensor.dtype}
 
 
 class ParameterSink:

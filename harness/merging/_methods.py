@@ -23,14 +23,15 @@ Option = float | str | bool
 class Piece:
     """What a method sees: the same elements of every parent, float32, flat or (rows, width).
 
-    `weights[i]` belongs to `experts[i]`; experts with weight 0 are left out before. `positions` numbers the elements
-    within the output tensor `name`: methods with randomness draw from (seed, name, position) only, so that chunks,
-    threads and devices cannot matter.
+    `weights[i]` and `numbers[i]` (its place in the recipe) belong to `experts[i]`; experts with weight 0 are left out
+    before. `positions` numbers the elements within the output tensor `name`: methods with randomness draw from
+    (seed, name, number, position) only, so that chunks, threads and devices cannot matter.
     """
 
     rm: Tensor
     experts: tuple[Tensor, ...]
     weights: tuple[float, ...]
+    numbers: tuple[int, ...]
     base: Tensor | None
     options: Mapping[str, Option]
     name: str
@@ -49,9 +50,10 @@ class Method:
     max_experts: int | None = None
     convex: bool = True  # weights are shares: their sum is at most 1, and the RM has the rest
     reaches_expert: bool = False  # weight 1 is the expert itself, copied bit for bit
+    bounded: bool = False  # results lie between the parents' values: finite parents cannot overflow
     random: bool = False  # the seed belongs to the identity
     rewards_only: bool = False  # experts must be reward models too
-    options: Mapping[str, Option] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)  # name -> default; numbers are shares in (0, 1]
     # Same bytes as `merge`, in the tensors' own dtype and straight into `out`: (out, piece) -> done?
     direct: Callable[[Tensor, Piece], bool] | None = None
 

@@ -140,8 +140,10 @@ def _options(recipe: Recipe, method: Method) -> tuple[dict[str, Option], dict[st
         allowed = ENGINE_OPTIONS.get(key)
         if allowed and value not in allowed:
             raise MergeError(f"options.{key}: '{value}' is not known; known: {', '.join(allowed)}")
-        if not allowed and isinstance(method.options[key], float) and not isinstance(value, (int, float)):
-            raise MergeError(f"options.{key}: must be a number, not '{value}'")
+        if not allowed and isinstance(method.options[key], float):
+            number = not isinstance(value, (bool, str))
+            if not number or not 0 < float(value) <= 1:
+                raise MergeError(f"options.{key}: must be a number above 0 and at most 1, not '{value}'")
     options = dict(method.options) | {k: v for k, v in recipe.options.items() if k not in ENGINE_OPTIONS}
     if "formula" in method.options:
         options["formula"] = recipe.formula

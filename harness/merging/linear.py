@@ -40,6 +40,7 @@ def direct(out: Tensor, piece: Piece) -> bool:
 METHOD = Method(
     merge,
     formula="(1 - sum(lambda_i)) * rm + sum(lambda_i * expert_i)",
+    bounded=True,
     reaches_expert=True,
     options={"formula": "lerp"},
     direct=direct,
