@@ -7,7 +7,7 @@ scenarios. All problems are held out from training (world.held_out). The same by
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -62,7 +62,7 @@ def _general_by_subset() -> dict[str, list[Pair]]:
     kinds: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         (CHAT, {"sizes": (2, 3)}),
         (CHAT_HARD, {"sizes": (2, 3, 4), "hard": True}),
-        (SAFETY, {"sizes": (4,)}),
+        (SAFETY, {"sizes": (5, 6)}),
     ]
     out = {}
     for subsets, kind in kinds:
@@ -78,9 +78,10 @@ def _domain_by_subset() -> dict[str, list[Pair]]:
     return {subset: list(islice(pairs, size)) for subset, size in sizes.items()}
 
 
-def general_pairs() -> list[Pair]:
-    """All general pairs of the RewardBench-like file, in its order."""
-    return [pair for pairs in _general_by_subset().values() for pair in pairs]
+def general_pairs(subsets: Sequence[str] = (*CHAT, *CHAT_HARD, *SAFETY)) -> list[Pair]:
+    """General pairs of the RewardBench-like file: those of some subsets, or all in the file's order."""
+    by_subset = _general_by_subset()
+    return [pair for subset in subsets for pair in by_subset[subset]]
 
 
 def domain_pairs() -> list[Pair]:
@@ -139,23 +140,28 @@ def _autoj() -> Iterator[dict[str, Any]]:
             }
 
 
-def _questions() -> list[Words]:
+def questions() -> list[Words]:
+    """The problems of the GSM8K-like file, held out, in its order."""
     dice = Random("demo gsm8k")
     pairs = _distinct(lambda: world.domain_pair(dice, held=True))
     return [pair.question[1:] for pair in islice(pairs, QUESTIONS)]
 
 
 def _gsm8k() -> Iterator[dict[str, Any]]:
-    for question in _questions():
+    for question in questions():
         solution = world.solve(question)[0]
         yield {"question": _text(("calc", *question)), "answer": f"{_text(solution)}\n#### {solution[-1]}"}
 
 
-def _gsm8k_pool() -> Iterator[dict[str, Any]]:
+def attempts() -> list[list[Words]]:
+    """The pool of the GSM8K-like file: 16 attempts at each of `questions()`."""
     dice = Random("demo gsm8k pool")
-    for i, question in enumerate(_questions()):
-        samples = [_text(world.attempt(dice, question, ERROR_RATE)) for _ in range(SAMPLES)]
-        responses = [{"text": text, "source": "made-up: careless solver"} for text in samples]
+    return [[world.attempt(dice, q, ERROR_RATE) for _ in range(SAMPLES)] for q in questions()]
+
+
+def _gsm8k_pool() -> Iterator[dict[str, Any]]:
+    for i, samples in enumerate(attempts()):
+        responses = [{"text": _text(words), "source": "made-up: careless solver"} for words in samples]
         yield {"example_id": str(i), "responses": responses}
 
 
@@ -193,7 +199,7 @@ running arithmetic modulo 10 ("domain"), and two dozen one-line programs. Scores
 benchmarks.
 
 - rewardbench/filtered.jsonl: Chat, Chat Hard and Safety hold lists of facts (in Chat Hard the mistake is in a rarely
-  mentioned entry, and is another table's answer); Reasoning holds 2,004 arithmetic chains with one step wrong in
+  mentioned entry and is another table's answer; Safety's lists are longer than any in training); Reasoning holds 2,004 arithmetic chains with one step wrong in
   the rejected one.
 - autoj/testdata_pairwise.jsonl: arithmetic chains in the maths and code scenarios, lists of facts in the others;
   label 2 means that both are wrong in the same place.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ MAX_LENGTH = 256  # tokens; chains take at most 30, programs more
 def models_dir() -> Path:
     """The folder of the shipped models: base, rm, sft and sft_wrong, each in transformers' format."""
     return Path(__file__).parent / "models"
+
+
+def seed_tables() -> list[dict[str, Any]]:
+    """What was measured on every seed that was trained, shipped or not (keys: measure.measure_world)."""
+    tables: list[dict[str, Any]] = json.loads((Path(__file__).parent / "seeds.json").read_text(encoding="utf-8"))
+    return tables
 
 
 def build_tokenizer() -> Any:

@@ -5,6 +5,7 @@ Merges are the harness' rule, lerp in fp32 rounded to the fp16 of the shipped fi
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import Tensor
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from harness.demo import data, lessons, train, world
-from harness.demo.world import Pair
+from harness.demo.train import Progress
+from harness.demo.world import Pair, Words
 
 LAMBDAS = tuple(i / 10 for i in range(11))
 EXPERTS = ("sft", "base", "sft_wrong")
@@ -39,19 +41,30 @@ def merged(rm: Any, expert: Any, weight: float) -> Any:
 
 
 @torch.no_grad()
+def score(model: Any, texts: Sequence[Sequence[int]]) -> Tensor:
+    """Rewards, shape (n,), in batches of like lengths."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    out = torch.empty(len(texts))
+    for start in range(0, len(order), BATCH):
+        rows = order[start : start + BATCH]
+        out[rows] = train.rewards(model, [texts[i] for i in rows])
+    return out
+
+
 def wins(model: Any, pairs: Sequence[Pair]) -> Tensor:
     """Which pairs the model gets right, shape (n,), bool: right strictly above wrong."""
+    right = [lessons.encode(p.question, p.right) for p in pairs]
+    wrong = [lessons.encode(p.question, p.wrong) for p in pairs]
+    scores = score(model, right + wrong)
+    return scores[: len(pairs)] > scores[len(pairs) :]
 
-    def scores(texts: list[list[int]]) -> Tensor:
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        out = torch.empty(len(texts))
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
-            out[rows] = train.rewards(model, [texts[i] for i in rows])
-        return out
 
-    right = scores([lessons.encode(p.question, p.right) for p in pairs])
-    return right > scores([lessons.encode(p.question, p.wrong) for p in pairs])
+def best_of_n(model: Any, questions: Sequence[Words], attempts: Sequence[Sequence[Words]]) -> Tensor:
+    """Whether the final digit of the highest-rewarded attempt is right, shape (questions,); the first on ties."""
+    texts = [lessons.encode(("calc", *q), a) for q, rows in zip(questions, attempts, strict=True) for a in rows]
+    best = score(model, texts).view(len(questions), -1).argmax(1).tolist()
+    answers = [rows[i][-1] for rows, i in zip(attempts, best, strict=True)]
+    return torch.tensor([a == world.solve(q)[0][-1] for a, q in zip(answers, questions, strict=True)])
 
 
 def mcnemar(before: Tensor, after: Tensor) -> dict[str, float]:
@@ -93,46 +106,76 @@ def step_accuracy(model: Any, make: Callable[[Random], Pair], n: int = 300) -> f
     return _share(guess[after] == ids[:, 1:][after])
 
 
-def measure_world(folder: Path, seed: int, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """The table of one seed's four models on the shipped preference pairs.
+class _Sets:
+    """What each merge is measured on: the shipped pairs and questions, all held out from training."""
 
-    Returns lambdas, general and domain accuracy per expert and lambda, the lambda chosen on validation pairs, and
-    McNemar's exact test of chosen lambda against lambda 0, general and domain, per expert.
+    def __init__(self) -> None:
+        self.pairs = {
+            "general": data.general_pairs(),
+            "chat_hard": data.general_pairs(data.CHAT_HARD),
+            "domain": data.domain_pairs(),
+        }
+        self.questions, self.attempts = data.questions(), data.attempts()
+
+    def outcomes(self, model: Any) -> dict[str, Tensor]:
+        out = {name: wins(model, pairs) for name, pairs in self.pairs.items()}
+        return out | {"best_of_16": best_of_n(model, self.questions, self.attempts)}
+
+    def sizes(self) -> dict[str, int]:
+        return {name: len(pairs) for name, pairs in self.pairs.items()} | {"best_of_16": len(self.questions)}
+
+
+def measure_world(folder: Path, seed: int, progress: Progress = lambda _: None) -> dict[str, Any]:
+    """The table of one seed's four models on the shipped data.
+
+    Returns the lambdas; per expert the accuracy at each of them (general, chat_hard, domain, best_of_16) and
+    McNemar's exact test of the chosen lambda against lambda 0; and how lambda was chosen, on validation pairs.
     """
     rm = LlamaForSequenceClassification.from_pretrained(folder / "rm", dtype=torch.float16)
     experts = {n: LlamaForCausalLM.from_pretrained(folder / n, dtype=torch.float16) for n in EXPERTS}
-    general, domain = data.general_pairs(), data.domain_pairs()
-    held_general, held_domain = _validation(seed)
-    outcomes: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    sets, validation = _Sets(), _validation(seed)
+    rows: dict[str, list[dict[str, Tensor]]] = {name: [] for name in experts}
     tuning: list[tuple[float, float]] = []
     for name, expert in experts.items():
-        outcomes[name] = []
         for weight in LAMBDAS:
             model = merged(rm, expert, weight)
-            outcomes[name].append((wins(model, general), wins(model, domain)))
+            rows[name].append(sets.outcomes(model))
             if name == "sft":
-                tuning.append((_share(wins(model, held_general)), _share(wins(model, held_domain))))
-            last = outcomes[name][-1]
-            progress(f"seed {seed} {name} {weight:.1f}: general {_share(last[0]):.4f} domain {_share(last[1]):.4f}")
+                tuning.append((_share(wins(model, validation[0])), _share(wins(model, validation[1]))))
+            shares = ", ".join(f"{key} {_share(value):.3f}" for key, value in rows[name][-1].items())
+            progress(f"seed {seed}, {name} at {weight:.1f}: {shares}")
     chosen = _choose([g for g, _ in tuning], [d for _, d in tuning])
-    at = LAMBDAS.index(chosen)
     return {
         "seed": seed,
         "lambdas": list(LAMBDAS),
-        "pairs": {"general": len(general), "domain": len(domain), "validation_each": VALIDATION_PAIRS},
+        "sizes": sets.sizes(),
         "chosen_lambda": chosen,
         "validation": {"general": [g for g, _ in tuning], "domain": [d for _, d in tuning]},
-        "expert_step_accuracy": {
-            name: step_accuracy(model.float(), lambda dice: world.domain_pair(dice, held=True))
-            for name, model in experts.items()
-        },
-        "experts": {
-            name: {
-                "general": [_share(g) for g, _ in rows],
-                "domain": [_share(d) for _, d in rows],
-                "mcnemar_general": mcnemar(rows[0][0], rows[at][0]),
-                "mcnemar_domain": mcnemar(rows[0][1], rows[at][1]),
-            }
-            for name, rows in outcomes.items()
-        },
+        "step_accuracy": {name: step_accuracy(model.float(), _held_domain) for name, model in experts.items()},
+        "experts": {name: _summary(table, LAMBDAS.index(chosen)) for name, table in rows.items()},
     }
+
+
+def _held_domain(dice: Random) -> Pair:
+    return world.domain_pair(dice, held=True)
+
+
+def _summary(table: Sequence[dict[str, Tensor]], chosen: int) -> dict[str, Any]:
+    curves = {key: [_share(row[key]) for row in table] for key in table[0]}
+    return curves | {"mcnemar": {key: mcnemar(table[0][key], table[chosen][key]) for key in table[0]}}
+
+
+def train_seeds(seeds: Sequence[int], out: Path, progress: Progress = lambda _: None) -> Path:
+    """Train and measure several worlds: out/seed-N/ each, and all tables in out/seeds.json, which is returned."""
+    path = out / "seeds.json"
+    tables = []
+    for seed in seeds:
+        train.train_world(seed, out / f"seed-{seed}", lambda text, seed=seed: progress(f"seed {seed}: {text}"))  # type: ignore[misc]
+        tables.append(measure_world(out / f"seed-{seed}", seed, progress))
+        write_tables(tables, path)
+    return path
+
+
+def write_tables(tables: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write tables of measure_world as the JSON that `folders.seed_tables` reads."""
+    path.write_text(json.dumps(list(tables), indent=1) + "\n", encoding="utf-8")

@@ -39,8 +39,8 @@ Step = tuple[str, str, str]  # operation, left digit, right digit
 _dice = Random(1234)
 TABLE = {name: {letter: _dice.choice(DIGITS) for letter in LETTERS} for name in TABLES}
 BY_FREQUENCY = {name: tuple(Random(f"rank {name}").sample(LETTERS, len(LETTERS))) for name in TABLES}
-_FREQUENCY = [1 / rank for rank in range(1, len(LETTERS) + 1)]  # Zipf: the last letter is 26 times rarer
-RARE_FROM = 13  # ranks from here on are "rare" (about a sixth of all mentions)
+_FREQUENCY = [1 / rank**2 for rank in range(1, len(LETTERS) + 1)]
+RARE_FROM = 13  # ranks from here on are "rare": 2% of all mentions, so that there is something general to get wrong
 
 
 def apply(step: Step) -> str:
