@@ -7,7 +7,7 @@ scenarios. All problems are held out from training (world.held_out). The same by
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -78,10 +78,9 @@ def _domain_by_subset() -> dict[str, list[Pair]]:
     return {subset: list(islice(pairs, size)) for subset, size in sizes.items()}
 
 
-def general_pairs(subsets: Sequence[str] = (*CHAT, *CHAT_HARD, *SAFETY)) -> list[Pair]:
-    """General pairs of the RewardBench-like file: those of some subsets, or all in the file's order."""
-    by_subset = _general_by_subset()
-    return [pair for subset in subsets for pair in by_subset[subset]]
+def general_pairs() -> list[Pair]:
+    """All general pairs of the RewardBench-like file, in its order: Chat, Chat Hard, Safety."""
+    return [pair for pairs in _general_by_subset().values() for pair in pairs]
 
 
 def domain_pairs() -> list[Pair]:
@@ -199,8 +198,8 @@ running arithmetic modulo 10 ("domain"), and two dozen one-line programs. Scores
 benchmarks.
 
 - rewardbench/filtered.jsonl: Chat, Chat Hard and Safety hold lists of facts (in Chat Hard the mistake is in a rarely
-  mentioned entry and is another table's answer; Safety's lists are longer than any in training); Reasoning holds 2,004 arithmetic chains with one step wrong in
-  the rejected one.
+  mentioned entry and is another table's answer; Safety's lists are longer than any in training); Reasoning holds
+  2,004 arithmetic chains with one step wrong in the rejected one.
 - autoj/testdata_pairwise.jsonl: arithmetic chains in the maths and code scenarios, lists of facts in the others;
   label 2 means that both are wrong in the same place.
 - gsm8k/test.jsonl and pools/gsm8k_bon.jsonl: arithmetic chains, and 16 attempts each by a solver that gets 40% of

@@ -6,7 +6,6 @@ Merges are the harness' rule, lerp in fp32 rounded to the fp16 of the shipped fi
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -19,6 +18,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from harness.demo import data, lessons, train, world
 from harness.demo.train import Progress
 from harness.demo.world import Pair, Words
+from leaderboard.stats.mcnemar import mcnemar_exact
 
 LAMBDAS = tuple(i / 10 for i in range(11))
 EXPERTS = ("sft", "base", "sft_wrong")
@@ -42,13 +42,13 @@ def merged(rm: Any, expert: Any, weight: float) -> Any:
 
 @torch.no_grad()
 def score(model: Any, texts: Sequence[Sequence[int]]) -> Tensor:
-    """Rewards, shape (n,), in batches of like lengths."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    out = torch.empty(len(texts))
-    for start in range(0, len(order), BATCH):
-        rows = order[start : start + BATCH]
-        out[rows] = train.rewards(model, [texts[i] for i in rows])
-    return out
+    """Rewards, shape (n,); equal texts are scored once, in batches of like lengths."""
+    distinct = sorted({tuple(text) for text in texts}, key=len)
+    found: dict[tuple[int, ...], float] = {}
+    for start in range(0, len(distinct), BATCH):
+        batch = distinct[start : start + BATCH]
+        found.update(zip(batch, train.rewards(model, batch).tolist(), strict=True))
+    return torch.tensor([found[tuple(text)] for text in texts])
 
 
 def wins(model: Any, pairs: Sequence[Pair]) -> Tensor:
@@ -67,18 +67,10 @@ def best_of_n(model: Any, questions: Sequence[Words], attempts: Sequence[Sequenc
     return torch.tensor([a == world.solve(q)[0][-1] for a, q in zip(answers, questions, strict=True)])
 
 
-def mcnemar(before: Tensor, after: Tensor) -> dict[str, float]:
-    """Pairs gained and lost, and log10 of the exact two-sided p (p itself underflows below 1e-308)."""
+def compare(before: Tensor, after: Tensor) -> dict[str, float]:
+    """Examples gained and lost, and McNemar's exact two-sided p."""
     gained, lost = int((~before & after).sum()), int((before & ~after).sum())
-    n, most = gained + lost, max(gained, lost)
-    if n == 0:
-        return {"gained": 0, "lost": 0, "log10_p": 0.0}
-    terms = [
-        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(most, n + 1)
-    ]
-    top = max(terms)
-    log_p = math.log(2) + top + math.log(sum(math.exp(t - top) for t in terms))
-    return {"gained": gained, "lost": lost, "log10_p": round(min(0.0, log_p / math.log(10)), 2)}
+    return {"gained": gained, "lost": lost, "p": float(mcnemar_exact(gained, lost))}
 
 
 def _validation(seed: int) -> tuple[list[Pair], list[Pair]]:
@@ -110,19 +102,18 @@ class _Sets:
     """What each merge is measured on: the shipped pairs and questions, all held out from training."""
 
     def __init__(self) -> None:
-        self.pairs = {
-            "general": data.general_pairs(),
-            "chat_hard": data.general_pairs(data.CHAT_HARD),
-            "domain": data.domain_pairs(),
-        }
+        self.general, self.domain = data.general_pairs(), data.domain_pairs()
         self.questions, self.attempts = data.questions(), data.attempts()
+        self.hard = slice(data.GENERAL_PER_SUBSET * len(data.CHAT), -data.GENERAL_PER_SUBSET * len(data.SAFETY))
 
     def outcomes(self, model: Any) -> dict[str, Tensor]:
-        out = {name: wins(model, pairs) for name, pairs in self.pairs.items()}
-        return out | {"best_of_16": best_of_n(model, self.questions, self.attempts)}
-
-    def sizes(self) -> dict[str, int]:
-        return {name: len(pairs) for name, pairs in self.pairs.items()} | {"best_of_16": len(self.questions)}
+        general = wins(model, self.general)
+        return {
+            "general": general,
+            "chat_hard": general[self.hard],
+            "domain": wins(model, self.domain),
+            "best_of_16": best_of_n(model, self.questions, self.attempts),
+        }
 
 
 def measure_world(folder: Path, seed: int, progress: Progress = lambda _: None) -> dict[str, Any]:
@@ -148,7 +139,7 @@ def measure_world(folder: Path, seed: int, progress: Progress = lambda _: None) 
     return {
         "seed": seed,
         "lambdas": list(LAMBDAS),
-        "sizes": sets.sizes(),
+        "sizes": {key: len(outcome) for key, outcome in rows["sft"][0].items()},
         "chosen_lambda": chosen,
         "validation": {"general": [g for g, _ in tuning], "domain": [d for _, d in tuning]},
         "step_accuracy": {name: step_accuracy(model.float(), _held_domain) for name, model in experts.items()},
@@ -162,7 +153,7 @@ def _held_domain(dice: Random) -> Pair:
 
 def _summary(table: Sequence[dict[str, Tensor]], chosen: int) -> dict[str, Any]:
     curves = {key: [_share(row[key]) for row in table] for key in table[0]}
-    return curves | {"mcnemar": {key: mcnemar(table[0][key], table[chosen][key]) for key in table[0]}}
+    return curves | {"mcnemar": {key: compare(table[0][key], table[chosen][key]) for key in table[0]}}
 
 
 def train_seeds(seeds: Sequence[int], out: Path, progress: Progress = lambda _: None) -> Path:
