@@ -84,6 +84,7 @@ class MbppBestOfN:
         options = choose_options("mbpp_bon", request.options, OPTIONS)
         if request.pool is None:
             raise pool_needed("mbpp_bon")
+        _check_variant(request.pool, options["variant"])
         found = _problems(request)
         examples, missing = pool_examples(found.problems, request.pool, f"mbpp-{options['variant']}")
         unknown = [r for example in examples for r in example.responses if r.correct is None]
@@ -129,7 +130,18 @@ class MbppBestOfN:
         strange = next((key for key in pool.rows if key not in tests), None)
         if strange is not None:
             raise TaskError(f"pool '{pool.name}' answers example '{strange}', which variant {options['variant']} lacks")
-        return _judge(pool, tests, unsafe=options["unsafe_exec"] == "yes")
+        judged = _judge(pool, tests, unsafe=options["unsafe_exec"] == "yes")
+        return replace(judged, settings={**judged.settings, "variant": options["variant"]})
+
+
+def _check_variant(pool: Pool, variant: str) -> None:
+    """Labels hold for the tests they were made with, and those of the variants differ."""
+    labelled = pool.settings.get("variant", variant)
+    if {labelled, variant} - {"test", "full"} and labelled != variant:
+        raise TaskError(
+            f"mbpp_bon: pool '{pool.name}' was labelled with the tests of variant '{labelled}', not '{variant}'; "
+            "import it again for this variant, or ask for the other"
+        )
 
 
 def _judge(pool: Pool, tests: Mapping[str, Tests], *, unsafe: bool) -> Pool:

@@ -54,17 +54,19 @@ def test_labels_and_source(data: TaskData) -> None:
 def test_categories_and_the_length_baseline(data: TaskData) -> None:
     """PROTOCOLS: untied 32 / 84 / 903; the longer answer (in characters) wins 53.1 / 70.2 / 72.6 percent.
 
-    The third figure leaves out the six pairs of equal length; with ties as losses it is 651 of 903.
+    That is the rule "the first if it is longer, else the second"; six of the 903 pairs have equal lengths, and with
+    these as losses it is 651 (docs/decisions/0005).
     """
     expected = {"Math": (32, 53.1), "Code": (84, 70.2), "Others": (903, 72.6)}
     strict = {}
     for name, (n, percent) in expected.items():
         within = subsets_of(data, f"category/{name}")
         untied = [e for e in data.examples if e.subset in within and label(e) != 2]
-        lead = [len(e.responses[label(e)].text) - len(e.responses[1 - label(e)].text) for e in untied]
-        strict[name] = sum(characters > 0 for characters in lead)
-        assert len(untied) == n
-        assert round(100 * strict[name] / sum(characters != 0 for characters in lead), 1) == percent
+        lengths = [[len(response.text) for response in example.responses] for example in untied]
+        picked = [0 if first > second else 1 for first, second in lengths]
+        wins = sum(pick == label(example) for pick, example in zip(picked, untied, strict=True))
+        assert (len(untied), round(100 * wins / n, 1)) == (n, percent)
+        strict[name] = sum(max(pair) > pair[1 - label(e)] for pair, e in zip(lengths, untied, strict=True))
     assert strict == {"Math": 17, "Code": 59, "Others": 651}
 
 

@@ -245,6 +245,17 @@ def test_unsafe_execution_marks_every_label(request_: LoadRequest, write_rows, s
     assert sandbox
 
 
+def test_labels_of_another_variant_are_refused(request_: LoadRequest, write_rows, sandbox: list[FakeCheck]) -> None:
+    path = write_rows("p.jsonl", [{"example_id": "11", "responses": [{"text": "pass"}]}])
+    pool = TASK.label(TASK.read_pool(path, "mine", request_), request_)
+    assert sandbox
+    assert TASK.load(LoadRequest(file=request_.file, pool=pool, options={"variant": "full"})).examples
+    rows = [{"task_id": 11, "prompt": "p", "code": "c", "test_imports": [], "test_list": ["assert 1"]}]
+    sanitized = LoadRequest(file=write_rows("s.jsonl", rows), pool=pool, options={"variant": "sanitized"})
+    with pytest.raises(TaskError, match="labelled with the tests of variant 'test', not 'sanitized'"):
+        TASK.load(sanitized)
+
+
 def test_setup_code_travels_with_the_check(write_rows, sandbox: list[FakeCheck]) -> None:
     request = LoadRequest(file=write_rows("m.jsonl", [problem(11, test_setup_code="root = Node(1)\r\nx = 2")]))
     path = write_rows("p.jsonl", [{"example_id": "11", "responses": [{"text": "pass"}]}])
