@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import demo, doctor, evaluate, leaderboard, ls, merge, pool, sandbox
+from harness.cli import db, demo, doctor, evaluate, leaderboard, ls, merge, pool, sandbox
 
 app = typer.Typer(
     name="harness",
@@ -30,6 +30,7 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(ls.app, name="ls")
 app.add_typer(pool.app, name="pool")
+app.add_typer(db.app, name="db")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(sandbox.app, name="sandbox")
 
