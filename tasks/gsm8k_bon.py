@@ -59,10 +59,11 @@ _QUOTES = str.maketrans("’‘“”", "''\"\"")
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """The questions, their gold numbers by example id, and where they came from."""
+    """The questions, their gold numbers by example id, their ids by text, and where they came from."""
 
     problems: tuple[Problem, ...]
     gold: dict[str, str]
+    by_text: dict[str, str]
     loaded: Loaded
 
 
@@ -137,7 +138,8 @@ def _questions(request: LoadRequest) -> Questions:
             raise row.error("answer", "a solution that ends in '#### NUMBER'", answer[-40:])
         problems.append(Problem(str(index), (Message("user", text),), text))
         gold[str(index)] = number
-    return Questions(tuple(problems), gold, loaded)
+    by_text = {_normal(problem.statement): problem.id for problem in problems}
+    return Questions(tuple(problems), gold, by_text, loaded)
 
 
 def _count_note(questions: Questions) -> list[str]:
@@ -165,12 +167,8 @@ def _normal(question: str) -> str:
     return re.sub(r"\s+", " ", question.translate(_QUOTES)).strip()
 
 
-def _by_text(questions: Questions) -> dict[str, str]:
-    return {_normal(problem.statement): problem.id for problem in questions.problems}
-
-
 def _find(question: str, questions: Questions, where: str) -> str:
-    found = _by_text(questions).get(_normal(question))
+    found = questions.by_text.get(_normal(question))
     if found is None:
         raise TaskError(f"{where}: its question is not among the task's: {question[:60]!r}")
     return found
@@ -181,9 +179,9 @@ def _default_pool(questions: Questions, request: LoadRequest) -> tuple[Pool, lis
         loaded = load(SOLUTIONS, request, request.extras.get("solutions"))
     except UnreachableError as error:
         raise PoolNeededError(f"{pool_needed('gsm8k_bon')}; its default pool is out of reach: {error}") from None
-    by_text, rows = _by_text(questions), {}
+    rows = {}
     for row in loaded.rows:
-        example_id = by_text.get(_normal(row.text("question")))
+        example_id = questions.by_text.get(_normal(row.text("question")))
         if example_id is not None:
             rows[example_id] = tuple(_published(row, solver) for solver in SOLVERS)
     if not rows:
