@@ -7,6 +7,7 @@ its numbers on hover; the page puts the table of numbers behind every chart.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,9 @@ from markupsafe import Markup, escape
 from leaderboard import view
 
 WIDTH, HEIGHT = 460, 250
-LEFT, RIGHT, TOP, BOTTOM = 38, 104, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 38, 118, 12, 40
 STYLES = 6  # line styles in the style sheet: colour .s1 to .s6, each with its dash
-LABEL = 15  # characters of a line's name beside the chart
+LABEL = 18  # characters of a line's name beside the chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +40,25 @@ class Series:
 
 
 def line_chart(
-    series: Sequence[Series], *, x_title: str, title: str, log: bool = False, marker: float | None = None
+    series: Sequence[Series],
+    *,
+    x_title: str,
+    title: str,
+    log: bool = False,
+    markers: Sequence[float] = (),
+    x_text: Callable[[float], str] = "{:g}".format,
 ) -> Markup:
-    """Lines with bands over a common x axis. `log`: base 2, for N; `marker`: a dashed vertical line at x."""
+    """Lines with bands over a common x axis. `log`: base 2, for N; `markers`: dashed vertical lines at these x."""
     lines = [Series(s.name, [p for p in s.points if math.isfinite(p.value)]) for s in series]
     lines = [s for s in lines if s.points]
     if not lines:
         return Markup('<p class="mut">Nothing to draw: no point has a value.</p>')
     xs = sorted({p.x for s in lines for p in s.points})
     x, y, ticks = _x_scale(xs, log), *_y_scale(lines)
-    parts = [_grid(y, ticks), _x_axis(xs, x, x_title, log)]
-    if marker is not None:
-        at = _f(x(marker))
-        parts.append(f'<path class="mark" d="M{at} {TOP}V{HEIGHT - BOTTOM}"/>')
+    parts = [_grid(y, ticks), _x_axis(xs, x, x_title, log, x_text)]
+    parts += [f'<path class="mark" d="M{_f(x(at))} {TOP}V{HEIGHT - BOTTOM}"/>' for at in markers]
     parts += [_band(s, i, x, y) for i, s in enumerate(lines)]
-    parts += [_line(s, i, x, y, x_title) for i, s in enumerate(lines)]
+    parts += [_line(s, i, x, y, x_title, x_text) for i, s in enumerate(lines)]
     parts.append(_names(lines, y))
     label = escape(view.visible(title))
     return Markup(
@@ -95,9 +100,9 @@ def _grid(y: Scale, ticks: Sequence[float]) -> str:
     return f'<path class="grid" d="{paths}"/>{texts}'
 
 
-def _x_axis(xs: Sequence[float], x: Scale, title: str, log: bool) -> str:
-    keep = xs if log or len(xs) <= 6 else _spread(xs)
-    texts = "".join(f'<text x="{_f(x(v))}" y="{HEIGHT - 24}" class="m">{v:g}</text>' for v in keep)
+def _x_axis(xs: Sequence[float], x: Scale, title: str, log: bool, x_text: Callable[[float], str]) -> str:
+    keep = xs if log or len(xs) <= 6 else _spread(xs) if xs[-1] <= 100 else [*xs[:: len(xs) // 4][:4], xs[-1]]
+    texts = "".join(f'<text x="{_f(x(v))}" y="{HEIGHT - 24}" class="m">{escape(x_text(v))}</text>' for v in keep)
     middle = _f((LEFT + WIDTH - RIGHT) / 2)
     return f'{texts}<text x="{middle}" y="{HEIGHT - 6}" class="m">{escape(title)}</text>'
 
@@ -118,14 +123,14 @@ def _band(s: Series, index: int, x: Scale, y: Scale) -> str:
     return f'<path class="band s{index % STYLES + 1}" d="M{"L".join(upper + lower)}Z"/>'
 
 
-def _line(s: Series, index: int, x: Scale, y: Scale, x_title: str) -> str:
+def _line(s: Series, index: int, x: Scale, y: Scale, x_title: str, x_text: Callable[[float], str]) -> str:
     style = f"s{index % STYLES + 1}"
     path = "L".join(f"{_f(x(p.x))} {_f(y(p.value))}" for p in s.points)
     name = escape(view.visible(view.shorten(s.name, 24)))
     dots = []
     for p in s.points:
         band = "" if p.low is None else f" [{view.interval(p.low, p.high)}]"
-        text = f"{name}, {escape(x_title)} {p.x:g}: {view.percent(p.value)}{band}"
+        text = f"{name}, {escape(x_title)} {escape(x_text(p.x))}: {view.percent(p.value)}{band}"
         dots.append(f'<path d="{_marker(index, x(p.x), y(p.value))}"><title>{text}</title></path>')
     return f'<path class="line {style}" d="M{path}"/><g class="dots {style}">{"".join(dots)}</g>'
 
@@ -151,10 +156,21 @@ def _names(lines: Sequence[Series], y: Scale) -> str:
         places.append(max(at, places[-1] + 13) if places else max(at, TOP + 4))
     over = max(0.0, (places[-1] if places else 0) - (HEIGHT - BOTTOM + 4))
     out = []
-    for place, (_, i, name) in zip(places, ends, strict=True):
-        shown = escape(view.visible(view.shorten(name, LABEL)))
+    short = _without_prefix([s.name for s in lines])
+    for place, (_, i, _) in zip(places, ends, strict=True):
+        shown = escape(view.visible(view.shorten(short[i], LABEL)))
         out.append(f'<text x="{WIDTH - RIGHT + 8}" y="{_f(place - over + 4)}" class="t{i % STYLES + 1}">{shown}</text>')
     return "".join(out)
+
+
+def _without_prefix(names: Sequence[str]) -> list[str]:
+    """Names too long for their place lose the words that several of them start with: the ends tell them apart."""
+    long = [name for name in names if len(name) > LABEL]
+    if len(long) < 2:
+        return list(names)
+    shared = os.path.commonprefix(long)
+    shared = shared[: max(shared.rfind(" "), 0)]
+    return [f"…{name[len(shared) :]}" if shared and name in long else name for name in names]
 
 
 def strip(value: float, low: float, high: float, scale: tuple[float, float]) -> Markup:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -21,11 +22,19 @@ from markupsafe import Markup
 from leaderboard import view
 from leaderboard._publish import publish
 from leaderboard.board import Board, build_board
-from leaderboard.pages._common import Extra, Site, unique_names
-from leaderboard.pages.overview import LEVELS, overview
+from leaderboard.downloads import write_downloads
+from leaderboard.history import History, build_history
+from leaderboard.pages._common import Extra, Site, unique_files, unique_names
+from leaderboard.pages.compare import compare_page
+from leaderboard.pages.history import history_page
+from leaderboard.pages.overview import LEVELS, overview, sweep_name
 from leaderboard.pages.provenance import provenance
+from leaderboard.pages.sweeps import sweep_page
+from leaderboard.pages.task import task_page
+from leaderboard.shards import TaskShards, write_shards
 from results import queries
-from results.store import open_store
+from results.queries_page import example_texts
+from results.store import Store, open_store
 
 INDEX_BUDGET = 150_000  # bytes; what does not fit is on the other pages
 
@@ -48,12 +57,23 @@ def build_site(
     Raises LeaderboardError or StoreError, one sentence.
     """
     with open_store(db, read_only=True) as store, publish(out) as folder:
-        runs = queries.runs(store, latest=True)
+        every = queries.runs(store)
         board = build_board(
-            runs, lambda run: queries.run_rewards(store, dict(run)), baseline=baseline, tasks=tasks, notify=notify
+            queries.runs(store, latest=True),
+            lambda run: queries.run_rewards(store, dict(run)),
+            baseline=baseline,
+            tasks=tasks,
+            notify=notify,
         )
-        notify("writing pages")
-        _write_pages(folder, _site(board, db, extra))
+        site = _site(board, db, extra)
+        shards = _shards(store, folder, site, notify)
+        shown = {task.name for task in board.tasks}
+        history = build_history(
+            [run for run in every if run["task"] in shown],
+            {e.run["id"]: e.score for t in board.tasks for e in t.ranked if e.score},
+            lambda run: queries.run_rewards(store, dict(run)),
+        )
+        _write_pages(folder, site, shards, history, notify)
     return out / "index.html"
 
 
@@ -61,12 +81,38 @@ def _site(board: Board, db: Path, extra: Extra | None) -> Site:
     return Site(
         board=board,
         names=unique_names(board.candidates),
-        task_files={},
+        task_files=unique_files([task.name for task in board.tasks], "task"),
+        sweep_files=_sweep_files(board),
         built=view.moment(datetime.now(UTC)),
         version=_version(),
         database=db.name,
         extra=extra,
     )
+
+
+def _sweep_files(board: Board) -> dict[str, str]:
+    """By reward model; two of the same name get numbered files."""
+    names = [f"{s.rm or s.rm_id}\0{i}" for i, s in enumerate(board.sweeps)]
+    files = unique_files([name.split("\0")[0] for name in names], "sweep")
+    if len(files) < len(names):
+        files = unique_files(names, "sweep")
+        return {s.rm_id: files[name] for s, name in zip(board.sweeps, names, strict=True)}
+    return {s.rm_id: files[name.split("\0")[0]] for s, name in zip(board.sweeps, names, strict=True)}
+
+
+def _shards(store: Store, folder: Path, site: Site, notify: Callable[[str], None]) -> dict[str, TaskShards]:
+    """Examples of every task with two ranked candidates, for the compare page."""
+    found = {}
+    for task in site.board.tasks:
+        if len(task.ranked) < 2:
+            continue
+        notify(f"{task.name}: writing examples")
+        stem = site.task_files[task.name].removeprefix("task-").removesuffix(".html")
+        texts = example_texts(store, task.ranked[0].run["dataset_key"])
+        shards = write_shards(folder, stem, texts, task.measured)
+        if shards is not None:
+            found[task.name] = shards
+    return found
 
 
 def _version() -> str:
@@ -76,20 +122,34 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _write_pages(folder: Path, site: Site) -> None:
-    pages = Pages(folder, site)
+def _write_pages(
+    folder: Path, site: Site, shards: Mapping[str, TaskShards], history: History, notify: Callable[[str], None]
+) -> None:
+    downloads = write_downloads(folder, site, history)
+    pages = Pages(folder, site, downloads)
+    for task in site.board.tasks:
+        file = site.task_files[task.name]
+        pages.write(file, task.name, task_page(site, task), template="task.html.j2", scripts=["common.js", "matrix.js"])
+    for sweep in site.board.sweeps:
+        page = sweep_page(site, sweep, notify)
+        pages.write(site.sweep_files[sweep.rm_id], f"Sweep of {page['rm']}", page, template="sweep.html.j2")
+    notify("writing pages")
     for level in LEVELS:
         size = pages.write("index.html", "Overview", overview(site, level), scripts=["common.js", "table.js"])
         if size <= INDEX_BUDGET:
             break
+    pages.write("history.html", "History", history_page(site, history))
     pages.write("provenance.html", "Provenance", provenance(site))
+    comparison = compare_page(site, shards)
+    scripts = ["common.js", "compare.js"] if comparison["tasks"] else ["common.js"]
+    pages.write("compare.html", "Compare", comparison, scripts=scripts, files_allowed=True)
 
 
 class Pages:
     """Renders templates into files; the menu is the same on all of them."""
 
-    def __init__(self, folder: Path, site: Site) -> None:
-        self._folder, self._site = folder, site
+    def __init__(self, folder: Path, site: Site, downloads: Mapping[str, Sequence[str]]) -> None:
+        self._folder, self._site, self._downloads = folder, site, downloads
         self._templates = Environment(
             loader=PackageLoader("leaderboard", "templates"),
             autoescape=True,
@@ -99,7 +159,14 @@ class Pages:
             lstrip_blocks=True,
             extensions=["jinja2.ext.do"],
         )
-        self._menu = [{"file": "index.html", "name": "Overview"}, {"file": "provenance.html", "name": "Provenance"}]
+        self._menu = [
+            ("index.html", "Overview"),
+            *((file, name) for name, file in site.task_files.items()),
+            *((site.sweep_files[s.rm_id], f"Sweep: {sweep_name(site, s)}") for s in site.board.sweeps),
+            ("compare.html", "Compare"),
+            ("history.html", "History"),
+            ("provenance.html", "Provenance"),
+        ]
 
     def write(
         self,
@@ -120,11 +187,19 @@ class Pages:
             here=file,
             title=f"{title} · Merged reward models",
             menu=self._menu,
+            downloads=self._downloads,
+            data=Markup(data_block(page.get("data"))),
             css=Markup(css),
             scripts=Markup("\n".join(f"<script>{text}</script>" for text in code)),
             csp=policy(css, code, files_allowed=files_allowed),
         )
         return (self._folder / file).write_bytes(html.encode())
+
+
+def data_block(value: Any) -> str:
+    """JSON for a script element: nothing in it can end the element or start a comment."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def static(name: str) -> str:

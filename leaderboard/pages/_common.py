@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from leaderboard import charts, view
@@ -44,11 +44,11 @@ class Site:
     board: Board
     names: Mapping[str, str]  # candidate id -> unique name
     task_files: Mapping[str, str]  # task -> page
+    sweep_files: Mapping[str, str]  # rm_id -> page
     built: str
     version: str
     database: str
     extra: Extra | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
 
     def name(self, candidate: Candidate) -> str:
         return self.names[candidate.id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from leaderboard import charts, view
 from leaderboard._candidates import Candidate, Sweep
@@ -11,12 +11,26 @@ from leaderboard.board import Entry, TaskBoard
 from leaderboard.pages import _common as common
 from leaderboard.pages._common import Site
 
-LEVELS = (3, 2, 1, 0)
-"""How much the overview holds: 3 everything, 2 subsets without intervals, 1 no subsets, 0 headline curves only.
-The rest is on the task and sweep pages; the page has a budget."""
+
+class Level(NamedTuple):
+    """How much the overview holds; the rest is on the task and sweep pages, because the page has a budget."""
+
+    sections: bool = True
+    panels: bool = True  # a curve for each section; the headline's are always there
+    subsets: bool = True
+    intervals: bool = True  # of subsets
 
 
-def overview(site: Site, level: int = 3) -> dict[str, Any]:
+LEVELS = (
+    Level(),
+    Level(intervals=False),
+    Level(subsets=False),
+    Level(panels=False, subsets=False),
+    Level(sections=False, panels=False, subsets=False),
+)
+
+
+def overview(site: Site, level: Level = LEVELS[0]) -> dict[str, Any]:
     """Everything that index.html shows at a level of detail."""
     board = site.board
     return {
@@ -65,7 +79,7 @@ def _task(site: Site, task: TaskBoard) -> dict[str, Any]:
         "says": says(site, task),
         "n": view.number(task.ranked[0].counts["outcomes"]) if task.ranked else view.NOTHING,
         "sections": table(site, task, ["score", *mains]),
-        "subsets": table(site, task, subsets) if subsets else None,
+        "subsets": table(site, task, subsets) if len(subsets) > 1 else None,
         "notes": list(dict.fromkeys(str(n) for e in task.ranked for n in e.run["notes"])),
     }
 
@@ -183,12 +197,19 @@ def _filters(site: Site) -> dict[str, list[str]]:
     }
 
 
-def _sweep(site: Site, sweep: Sweep, level: int) -> dict[str, Any]:
-    panels = [(t, key) for t in site.board.tasks for key in ["score", *(t.main_keys if level else ())]]
+def _sweep(site: Site, sweep: Sweep, level: Level) -> dict[str, Any]:
+    panels = [(t, key) for t in site.board.tasks for key in ["score", *(t.main_keys if level.panels else ())]]
     drawn = [panel(task, key, sweep) for task, key in panels]
-    base = site.board.baseline
-    rm = sweep.rm or (site.names.get(sweep.rm_id) if sweep.rm_id in site.names else None) or "a reward model"
-    return {"rm": rm, "panels": [p for p in drawn if p], "is_base": base is not None and base.id == sweep.rm_id}
+    return {
+        "rm": sweep_name(site, sweep),
+        "panels": [p for p in drawn if p],
+        "file": site.sweep_files.get(sweep.rm_id),
+    }
+
+
+def sweep_name(site: Site, sweep: Sweep) -> str:
+    """The reward model that a sweep starts from."""
+    return sweep.rm or site.names.get(sweep.rm_id) or "a reward model"
 
 
 def panel(task: TaskBoard, key: str, sweep: Sweep) -> dict[str, Any] | None:
@@ -208,11 +229,11 @@ def panel(task: TaskBoard, key: str, sweep: Sweep) -> dict[str, Any] | None:
         "task": task.name,
         "name": name,
         "svg": charts.line_chart(series, x_title="λ", title=title),
-        "table": _numbers(series),
+        "table": numbers(series, "λ"),
     }
 
 
-def _numbers(series: list[charts.Series]) -> dict[str, Any]:
+def numbers(series: list[charts.Series], x_name: str) -> dict[str, Any]:
     """The numbers behind a chart: one row an x, one column a line."""
     xs = sorted({p.x for s in series for p in s.points})
     by: list[Mapping[float, charts.Point]] = [{p.x: p for p in s.points} for s in series]
@@ -222,7 +243,7 @@ def _numbers(series: list[charts.Series]) -> dict[str, Any]:
             f"{view.percent(row[x].value)} ({view.interval(row[x].low, row[x].high)})" if x in row else "" for row in by
         ]
         rows.append([view.lam(x), *cells])
-    return {"header": ["λ", *(s.name for s in series)], "rows": rows}
+    return {"header": [x_name, *(s.name for s in series)], "rows": rows}
 
 
 def _apart(site: Site, task: TaskBoard, e: Entry) -> dict[str, Any]:

@@ -37,3 +37,11 @@ const state = {
     show(mode);
   });
 })();
+
+// Control, bidi and zero-width characters are shown, not obeyed (leaderboard/view.py does the same at build time).
+function visible(text) {
+  const named = (c) => `⟨U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  return String(text).replace(/\r\n/g, "\n")
+    .replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
+    .replace(/[\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\u{e0000}-\u{e007f}]|\p{Surrogate}/gu, named);
+}
