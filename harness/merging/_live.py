@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.config import Recipe
-from harness.errors import MergeError
 from harness.merging._checkpoint import TensorRef
 from harness.merging._kernel import DTYPES, Kernel, Stream
+from harness.merging._model import build, load_tokenizer, main_dtype, targets
 from harness.merging._plan import MergePlan, TensorPlan, plan_merge
 from harness.merging._sidecars import write_sidecars
 from harness.merging._source import MappedSource, MemoryStream
@@ -36,9 +35,11 @@ class LiveMerge:
         self.plan, self.device = plan, torch.device(device)
         with tempfile.TemporaryDirectory(prefix="harness-live-") as place:
             write_sidecars(plan, Path(place))
-            self.model = _build(plan, Path(place), dtype or DTYPES[_main_dtype(plan)]).to(self.device)
-            self.tokenizer = _tokenizer(Path(place))
-        self._targets = _targets(plan, self.model)
+            wanted = dtype or main_dtype(plan.tensors)
+            self.model = build(Path(place), plan.rm.name, plan.rm.names, wanted).to(self.device)
+            self.tokenizer = load_tokenizer(Path(place))
+        shapes = {tensor.name: tensor.shape for tensor in plan.tensors}
+        self._targets = targets(plan.rm.name, plan.rm.names, shapes, self.model)
         self._source = MappedSource() if self.device.type == "cpu" else DeviceSource(self.device)
         self._sink = ParameterSink(self._targets, self.device)
         self._checked: set[str] = set()
@@ -110,53 +111,3 @@ class DeviceSource:
             whole = self._host.open(ref, slot).read(0, ref.numel).view(ref.shape)
             self._held[key] = whole.to(self._device)
         return MemoryStream(self._held[key])
-
-
-def _main_dtype(plan: MergePlan) -> str:
-    """The dtype of most of the output's elements: what a configuration would call the model's."""
-    sizes: dict[str, int] = {}
-    for tensor in plan.tensors:
-        if DTYPES[tensor.dtype].is_floating_point:
-            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.nbytes
-    return max(sizes, key=lambda dtype: sizes[dtype])
-
-
-def _build(plan: MergePlan, folder: Path, dtype: torch.dtype) -> Any:
-    """An uninitialised model of the output's configuration, with the head that the RM has."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-    from transformers.initialization import no_init_weights
-
-    config = AutoConfig.from_pretrained(str(folder))
-    config.num_labels = 1
-    try:
-        with no_init_weights():
-            model = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
-    except ValueError as error:
-        raise MergeError(f"{plan.rm.name}: transformers has no reward model of this kind: {error}") from None
-    if "bias" in plan.rm.names.head and model.score.bias is None:
-        model.score.bias = torch.nn.Parameter(torch.zeros(1, dtype=dtype))
-    return model.eval()  # buffers (rotary frequencies) stay float32, as from_pretrained leaves them
-
-
-def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(folder)) if any(folder.glob("tokenizer*")) else None
-
-
-def _targets(plan: MergePlan, model: Any) -> dict[str, Tensor]:
-    """Output tensor -> parameter. Raises MergeError where a parameter would be left without a value."""
-    inner = dict(model.base_model.named_parameters())
-    body = {plan.rm.names.body[key]: parameter for key, parameter in inner.items() if key in plan.rm.names.body}
-    head = {name: getattr(model.score, leaf) for leaf, name in plan.rm.names.head.items()}
-    lost = [key for key in inner if key not in plan.rm.names.body]
-    if lost:
-        raise MergeError(
-            f"{plan.rm.name}: transformers' model has parameters that the folder lacks: {', '.join(lost[:8])}"
-        )
-    found: dict[str, Tensor] = {**body, **head}
-    for tensor in plan.tensors:
-        if tensor.name in found and tuple(found[tensor.name].shape) != tensor.shape:
-            shape = list(found[tensor.name].shape)
-            raise MergeError(f"{plan.rm.name}: '{tensor.name}' is {list(tensor.shape)}, its configuration says {shape}")
-    return found

@@ -94,3 +94,21 @@ def layer_of(canonical: str) -> int | None:
     """The number of the transformer layer that a canonical name belongs to, None outside of layers."""
     found = _LAYER.search(f".{canonical}")
     return int(found.group(1)) if found else None
+
+
+def check_head(checkpoint: Checkpoint, names: Names) -> None:
+    """Raise CandidateError unless there is one reward head with one output and nothing of unknown purpose."""
+    if not names.head:
+        seen = [name for name in (names.lm_head, *names.unknown) if name]
+        raise CandidateError(
+            f"{checkpoint.name}: is not a reward model: it has no reward head"
+            + (f" (outside of its body: {', '.join(seen[:8])})" if seen else "")
+        )
+    ref = checkpoint.tensors[names.head["weight"]] if "weight" in names.head else None
+    if ref is None or len(ref.shape) != 2 or ref.shape[0] != 1:
+        shape = "no weight" if ref is None else f"shape {list(ref.shape)}"
+        raise CandidateError(
+            f"{checkpoint.name}: its reward head has {shape}; a reward needs [1, hidden size] (num_labels 1)"
+        )
+    if names.unknown:
+        raise CandidateError(f"{checkpoint.name}: has tensors of unknown purpose: {', '.join(names.unknown[:8])}")

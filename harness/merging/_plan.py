@@ -15,7 +15,7 @@ from harness.errors import CandidateError, MergeError, did_you_mean
 from harness.merging._checkpoint import FLOATS, ITEM_SIZE, Checkpoint, TensorRef, open_checkpoint
 from harness.merging._compatible import check_kind, check_meaning
 from harness.merging._methods import Method, Option, get_method
-from harness.merging._names import Names, classify
+from harness.merging._names import Names, check_head, classify
 from harness.merging._vocabulary import Alignment, Vocabulary, align, align_by_id, check_merges, extend, read_vocabulary
 from harness.merging._weights import Weights
 
@@ -110,7 +110,7 @@ def plan_merge(recipe: Recipe) -> MergePlan:
     recipe = _checked_weights(recipe, method)
     by_id = engine.get("tokens") == "by_id"
     rm = _parent(recipe.rm, by_id)
-    _check_head(rm)
+    check_head(rm.checkpoint, rm.names)
     experts = tuple(_parent(expert.model, by_id) for expert in recipe.experts)
     base = None if recipe.base is None else _parent(recipe.base, by_id)
     others = [*experts, *([base] if base else [])]
@@ -173,21 +173,6 @@ def _parent(name: str, by_id: bool) -> Parent:
         if ref.dtype not in FLOATS and ref.name not in names.rest:
             raise CandidateError(f"{name}: tensor '{ref.name}' is {ref.dtype}; only {', '.join(FLOATS)} can be merged")
     return Parent(checkpoint, names, None if by_id else read_vocabulary(checkpoint.folder, name))
-
-
-def _check_head(rm: Parent) -> None:
-    if not rm.names.head:
-        seen = [name for name in (rm.names.lm_head, *rm.names.unknown) if name]
-        raise CandidateError(
-            f"{rm.name}: is not a reward model: it has no reward head"
-            + (f" (outside of its body: {', '.join(seen[:8])})" if seen else "")
-        )
-    ref = rm.checkpoint.tensors[rm.names.head["weight"]] if "weight" in rm.names.head else None
-    if ref is None or len(ref.shape) != 2 or ref.shape[0] != 1:
-        shape = "no weight" if ref is None else f"shape {list(ref.shape)}"
-        raise CandidateError(f"{rm.name}: its reward head has {shape}; a reward needs [1, hidden size] (num_labels 1)")
-    if rm.names.unknown:
-        raise CandidateError(f"{rm.name}: has tensors of unknown purpose: {', '.join(rm.names.unknown[:8])}")
 
 
 def _check_names(rm: Parent, other: Parent, needs_head: bool) -> None:
