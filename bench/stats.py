@@ -28,7 +28,8 @@ def main() -> int:
     if args.part:
         print(json.dumps(_board() if args.part == "board" else _against_scipy()))
         return 0
-    env = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    # The matrix products are small: one thread will do, and busy neighbours then cost least.
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     found: list[dict[str, object]] = []
     for part in ("board", "scipy"):
         command = [sys.executable, __file__, "--part", part]
@@ -76,13 +77,14 @@ def _board() -> list[dict[str, object]]:
     import leaderboard.stats.maxt
     import leaderboard.stats.ranks  # noqa: F401 - imports are not what is timed
 
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     for task in tasks:
         _one(*task)
-    seconds = time.perf_counter() - start
+    seconds, worked = time.perf_counter() - start, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return [
         _figure("stats_board_seconds", round(seconds, 2), 5.0, seconds <= 5),
+        _figure("stats_board_cpu_seconds", round(worked, 2), 10.0, worked <= 10),  # well below wall: a busy machine
         _figure("stats_board_peak_mb", round(peak), 500, peak <= 500),
     ]
 
