@@ -50,7 +50,7 @@ def check(
     program: Annotated[Path, typer.Option(help="The program, a Python file.")],
     tests: Annotated[Path, typer.Option(help="JSON: a list of assert strings.")],
     setup: Annotated[Path | None, typer.Option(help="Code to run after the program and before the tests.")] = None,
-    cpu: Annotated[int | None, typer.Option(help="CPU limit in seconds.", min=1)] = None,
+    cpu: Annotated[float | None, typer.Option(help="CPU limit in seconds.")] = None,
     wall: Annotated[float | None, typer.Option(help="Wall limit in seconds.")] = None,
     memory: Annotated[int | None, typer.Option(help="Memory limit in MB.")] = None,
     unsafe_exec: _Unsafe = False,

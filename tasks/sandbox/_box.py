@@ -84,39 +84,36 @@ class Box:
         self.group: _cgroup.Group | None = None
         needs = runtime(tier.python)
         uid = ordinary_uid() if tier.name != "unsafe" else None
-        ours, theirs = socket.socketpair()
+        contained = tier.name in ("A", "B")
+        argv = _container(needs, tier, as_root=uid is not None) if contained else []
+        argv += [tier.python, *_FLAGS, "-c", _BOOT.format(kind=kind), "/app" if contained else str(_HERE)]
+        self.control, theirs = socket.socketpair()
         settings = {
             "control": theirs.fileno(),
             "tier": tier.name,
             "uid": uid,
             "readable": [*needs.folders, "/dev/null", "/dev/zero", "/dev/urandom"],
         }
-        argv: list[str] = []
-        if tier.name in ("A", "B"):
-            argv = [*_container(needs, tier, as_root=uid is not None), tier.python, *_FLAGS]
-            app = "/app"
-        else:
-            argv, app = [tier.python, *_FLAGS], str(_HERE)
-        argv += ["-c", _BOOT.format(kind=kind), app, json.dumps(settings)]
-        with theirs:
-            self._start(kind, tier, limits, janitor, argv, theirs.fileno())
-        self.control = ours
+        try:
+            with theirs:
+                self._enter_group(kind, tier, limits, janitor)
+                self._start([*argv, json.dumps(settings)], theirs.fileno())
+        except (OSError, SandboxError) as error:
+            self.control.close()
+            raise SandboxError(f"the {kind} box cannot be made: {error}") from None
         self._await_warm(kind)
 
-    def _start(
-        self, kind: str, tier: Tier, limits: Limits, janitor: _cgroup.Janitor | None, argv: list[str], passed: int
-    ) -> None:
-        if tier.name == "A":
-            memory = (limits.memory_mb + limits.scratch_mb + 256) << 20 if kind == "candidate" else 4 << 30
-            try:
-                self.group = _cgroup.Group(f"{kind}-{next(_slots)}", memory, limits.threads + 16)
-            except OSError as error:
-                raise SandboxError(f"control groups cannot be made here: {error}") from None
-            if janitor is not None:
-                janitor.watch(self.group)
-            argv = [*self.group.enter_command(), *argv]
+    def _enter_group(self, kind: str, tier: Tier, limits: Limits, janitor: _cgroup.Janitor | None) -> None:
+        if tier.name != "A":
+            return
+        memory = (limits.memory_mb + limits.scratch_mb + 256) << 20 if kind == "candidate" else 4 << 30
+        self.group = _cgroup.Group(f"{kind}-{next(_slots)}", memory, limits.threads + 16)
+        if janitor is not None:
+            janitor.watch(self.group)
+
+    def _start(self, argv: list[str], passed: int) -> None:
         self._process = subprocess.Popen(
-            argv,
+            [*(self.group.enter_command() if self.group else []), *argv],
             pass_fds=[passed],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -148,9 +145,7 @@ class Box:
         """The next report. Raises EOFError when the box is gone, OSError when it is stuck."""
         size = int.from_bytes(self._exactly(4), "little")
         report = json.loads(self._exactly(size))
-        if not isinstance(report, dict):
-            raise EOFError
-        return report
+        return dict(report)
 
     def _exactly(self, count: int) -> bytes:
         out = b""

@@ -68,7 +68,8 @@ def raise_limit(which):
     return True
 def leaks():
     return tried(
-        become_root=lambda: os.setuid(0) is None or os.setgid(0) is None, user_namespace=lambda: _c.unshare(0x10000000) == 0,
+        become_root=lambda: os.setuid(0) is None or os.setgid(0) is None,
+        user_namespace=lambda: _c.unshare(0x10000000) == 0,
         mount_namespace=lambda: _c.unshare(0x20000) == 0, mount=lambda: _c.mount(b"x", b"/", b"tmpfs", 0, None) == 0,
         change_root=lambda: os.chroot("/") is None, shared_memory=lambda: _c.shmget(0, 4096, 0o1600) >= 0,
         memory_file=lambda: os.memfd_create("x") >= 0, more_memory=lambda: raise_limit(resource.RLIMIT_AS),

@@ -54,8 +54,8 @@ class Limits:
     The 15 CPU seconds are for MBPP 123, whose reference needs 4 to 6 on machines of 2020-2025.
     """
 
-    cpu_s: int = 15  # processor seconds of the candidate's process, whole ones
-    wall_s: float = 60.0
+    cpu_s: float = 15.0  # processor seconds of the candidate's process, all threads
+    wall_s: float = 90.0
     memory_mb: int = 1024  # address space
     threads: int = 32
     scratch_mb: int = 16  # the one writable folder, tiers A and B; also the largest file
@@ -66,7 +66,7 @@ class Limits:
             if not value > 0:
                 raise TaskError(f"sandbox limit {name} is {value}: give a number above 0")
         if self.wall_s < self.cpu_s:
-            raise TaskError(f"sandbox limit wall_s ({self.wall_s:g}) is below cpu_s ({self.cpu_s}): make it larger")
+            raise TaskError(f"sandbox limit wall_s ({self.wall_s:g}) is below cpu_s ({self.cpu_s:g}): make it larger")
         if self.memory_mb < 128:
             raise TaskError(f"sandbox limit memory_mb is {self.memory_mb}: the interpreter alone needs 128")
 

@@ -52,11 +52,12 @@ def combine(judged: dict[str, Any], ended: dict[str, Any], limits: Limits, oom_k
         values = {"test": judged["done"] + 1, "memory": limits.memory_mb, "output": limits.output_kb}
         return Ending(status, _clean(reason.format(text=judged["text"], **values)))
     if outcome == "lost":
-        if judged.get("signal") == signal.SIGALRM:
+        if judged.get("signal") in (signal.SIGALRM, signal.SIGPROF):
             return Ending("timeout", "the judge did not finish on the program's results in time")
         return Ending("sandbox-error", "the judge's process was lost", retry=True)
     if judged["done"] < 0:
-        return Ending("sandbox-error", f"the candidate's process could not be set up: {_clean(judged['text'])}", retry=True)
+        why = _clean(str(judged["text"]))
+        return Ending("sandbox-error", f"the candidate's process could not be set up: {why}", retry=True)
     return _gone(ended, limits, oom_kills)
 
 
@@ -68,6 +69,8 @@ def _gone(ended: dict[str, Any], limits: Limits, oom_kills: int) -> Ending:
     """The candidate's process ended, or was ended, before the tests did."""
     if ended["ended"] == "timeout":
         return Ending("timeout", f"wall limit of {limits.wall_s:g} s")
+    if ended["ended"] == "cpu":
+        return Ending("timeout", f"CPU limit of {limits.cpu_s:g} s")
     if ended["ended"] == "hangup":  # the judge saw the channel closed, and so hung up, before the process ended
         return Ending("fail", "the program closed its channel")
     if ended["ended"] != "exit":
@@ -76,8 +79,8 @@ def _gone(ended: dict[str, Any], limits: Limits, oom_kills: int) -> Ending:
     if status & 0x7F == 0:
         return Ending("fail", f"the program exited (code {status >> 8}) before the tests were done")
     killer = status & 0x7F
-    if killer in (signal.SIGKILL, signal.SIGXCPU) and ended["cpu_s"] >= limits.cpu_s - 0.5:
-        return Ending("timeout", f"CPU limit of {limits.cpu_s} s")
+    if killer in (signal.SIGKILL, signal.SIGXCPU) and ended["cpu_s"] >= limits.cpu_s:
+        return Ending("timeout", f"CPU limit of {limits.cpu_s:g} s")
     if killer == signal.SIGKILL:
         # a candidate cannot kill itself this way: either its memory was the reason, or somebody outside did it
         if oom_kills or ended["rss_kb"] > limits.memory_mb << 9:

@@ -100,7 +100,7 @@ def set_limits(limits: dict[str, Any]) -> None:
     """Resource limits of this process. `threads` of None leaves that one alone (see the tiers)."""
     wanted = {
         resource.RLIMIT_AS: limits["memory_bytes"],
-        resource.RLIMIT_CPU: limits["cpu_s"],
+        resource.RLIMIT_CPU: int(limits["cpu_s"] * 2) + 2,  # backstop; see candidate.py
         resource.RLIMIT_FSIZE: limits["scratch_bytes"],
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_CORE: 0,

@@ -35,6 +35,7 @@ _MODULES = frozenset(
 )
 _BUILTINS = frozenset(dir(builtins))
 _GRACE_S = 3
+_JUDGE_CPU_S = 5.0  # decoding and comparing the largest values takes well under one
 _MEMORY_BYTES = 3 << 30
 _REFUSED = """
     eq ne lt le gt ge hash bool len iter next contains getitem setitem delitem int float index complex round abs neg
@@ -256,9 +257,11 @@ def main() -> None:
             job, descriptor = receive_job(control)
         except (EOFError, OSError):
             os._exit(0)
-        # the candidate is killed at the wall limit; if the judge still hangs then, it was given data made to hang it
+        # data can be made to hang the judge: its own processor time is bounded, and it never outlives the candidate
+        signal.setitimer(signal.ITIMER_PROF, _JUDGE_CPU_S)
         signal.alarm(int(job["wall_s"]) + _GRACE_S)
         with socket.socket(fileno=descriptor):
             report = judge(job, descriptor)
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         wire.write(control.fileno(), wire.pack({"id": job["id"], **report}))

@@ -25,6 +25,7 @@ from typing import Any
 MAX_DEPTH = 100
 _PLAIN = (int, str, float, bool, list, tuple, dict, set, frozenset, bytes, complex, range, type(None))
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in _PLAIN}
+_TAGS: tuple[tuple[type, str], ...] = ((tuple, "t"), (set, "S"), (frozenset, "z"))
 _SMALL = 1 << 53
 Handles = Callable[[str, Any], Any]  # (tag "h", "m" or "g", its value) -> object
 
@@ -66,20 +67,20 @@ class Encoder:
             return str.__str__(value)
         return self._container(value, depth + 1)
 
-    def _items(self, values: Any, depth: int) -> list[Any]:
-        return [self.encode(value, depth) for value in values]
+    def _items(self, kind: Any, value: Any, depth: int) -> list[Any]:
+        if 2 * kind.__len__(value) > self._left:  # before the work, not after it
+            raise TooLargeError("the value is larger than the output limit")
+        return [self.encode(item, depth) for item in kind.__iter__(value)]
 
     def _container(self, value: Any, depth: int) -> Any:
         if isinstance(value, list):
-            return self._items(list.__iter__(value), depth)
-        if isinstance(value, tuple):
-            return {"t": self._items(tuple.__iter__(value), depth)}
+            return self._items(list, value, depth)
         if isinstance(value, dict):
-            return {"d": [[self.encode(k, depth), self.encode(v, depth)] for k, v in dict.items(value)]}
-        if isinstance(value, frozenset):
-            return {"z": self._items(frozenset.__iter__(value), depth)}
-        if isinstance(value, set):
-            return {"S": self._items(set.__iter__(value), depth)}
+            items = list(dict.items(value))
+            return {"d": [[self.encode(k, depth), self.encode(v, depth)] for k, v in items]}
+        for kind, tag in _TAGS:
+            if isinstance(value, kind):
+                return {tag: self._items(kind, value, depth)}
         return self._rare(value)
 
     def _rare(self, value: Any) -> Any:
@@ -119,7 +120,7 @@ def decode(value: Any, handles: Handles, depth: int = 0) -> Any:
         if tag == "d":
             return {decode(k, handles, depth + 1): decode(v, handles, depth + 1) for k, v in _typed(body, list)}
         return _SCALARS[tag](body)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise BadWireError(f"bad value for tag {tag[:10]!r}") from error
 
 

@@ -1,0 +1,101 @@
+"""Fixtures of the sandbox's tests: tiers, users, and hostile programs run under observation."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.sandbox import SandboxError, Tier, best_tier
+from tasks.sandbox._runtime import readable_python
+
+HERE = Path(__file__).parent
+ORDINARY_UID = 60999  # in no table of users; nobody else's processes can be mistaken for its leftovers
+
+
+@functools.cache
+def world_readable_copy() -> Path:
+    """Our code where any user can read it: a checkout may lie in a folder of root's."""
+    folder = Path(tempfile.mkdtemp(prefix="harness-sandbox-tests-"))
+    folder.chmod(0o755)
+    ignore = shutil.ignore_patterns("__pycache__")
+    for part in ("tasks/__init__.py", "tasks/_types.py"):
+        (folder / part).parent.mkdir(exist_ok=True)
+        shutil.copy(HERE.parents[1] / part, folder / part)
+    shutil.copytree(HERE.parents[1] / "tasks/sandbox", folder / "tasks/sandbox", ignore=ignore)
+    shutil.copy(HERE / "observe.py", folder / "observe.py")
+    subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_copy() -> Any:
+    yield
+    if world_readable_copy.cache_info().currsize:
+        shutil.rmtree(world_readable_copy())
+
+
+def as_user(user: str) -> dict[str, Any]:
+    """Arguments of subprocess.run to be this user ("root", "ordinary", "self"), and an interpreter it can run."""
+    if user == "self" or (user == "root") == (os.getuid() == 0):
+        return {"python": sys.executable}
+    if user == "root":
+        pytest.skip("only root can be root")
+    try:
+        python = readable_python()
+    except SandboxError as error:
+        pytest.skip(f"no interpreter for an ordinary user: {error}")
+    return {"python": python, "user": ORDINARY_UID, "group": ORDINARY_UID, "extra_groups": []}
+
+
+def run_python(
+    user: str, argv: list[str], timeout: float = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `python argv...` as this user with our code importable."""
+    how = as_user(user)
+    python = how.pop("python")
+    folder = world_readable_copy()
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    return subprocess.run(
+        [python, *argv], capture_output=True, text=True, timeout=timeout, env=environment, cwd="/", **how
+    )
+
+
+@pytest.fixture(scope="session", name="run_python")
+def _run_python() -> Any:
+    """The function run_python."""
+    return run_python
+
+
+@pytest.fixture(params=["A", "B", "C"])
+def tier(request: pytest.FixtureRequest) -> Tier:
+    """Each tier that this user can have on this machine; the others are skipped with the reason."""
+    try:
+        return best_tier(request.param)
+    except SandboxError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", name="observed")
+def _observed() -> Any:
+    """The function observed(user, tier, folder)."""
+    return observed
+
+
+@functools.cache
+def observed(user: str, tier: str, folder: str) -> dict[str, Any]:
+    """Run a folder of hostile programs under observation: file name -> what was seen; "" -> what was left."""
+    done = run_python(user, [str(world_readable_copy() / "observe.py"), tier, folder], timeout=900)
+    if "SKIP" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

@@ -1,0 +1,271 @@
+"""What callers rely on: statuses, order, each distinct check judged once, nothing left behind, failures survived."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.sandbox import Check, Limits, SandboxError, Tier, Verdict, best_tier, check
+from tasks.sandbox._pool import Pool
+from tasks.sandbox._worker import Worker
+
+LIMITS = Limits(cpu_s=1, wall_s=20, memory_mb=256, output_kb=64)
+GOOD = "def f(x): return x + 1"
+TESTS = ("assert f(1) == 2", "assert f(2) == 3")
+
+
+@pytest.fixture
+def worker(tier: Tier) -> Iterator[Worker]:
+    with contextlib.closing(Worker(tier, LIMITS)) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "reason"),
+    [
+        (GOOD, "pass", "all 2 tests hold"),
+        ("def f(x):\r\n\treturn x + 1\r\n", "pass", "all 2 tests hold"),
+        ("def f(x): return 2", "fail", "assertion failed: test 2"),
+        ("def g(x): return x", "fail", "not defined: NameError: name 'f' is not defined"),
+        ("def f(x) return x", "fail", "exception: SyntaxError: expected ':' (<candidate>, line 1)"),
+        ("def f(x): return {}[x]", "fail", "exception: KeyError: 1"),
+        ("import sys; sys.exit(0)", "fail", "exception: SystemExit: 0"),
+        ("import os; os._exit(0)", "fail", "the program exited (code 0) before the tests were done"),
+        ("f = 5", "fail", "test 1 raised TypeError: 'int' object is not callable"),
+        ("x = \0", "fail", None),
+        ("", "fail", None),
+        ("while True: pass", "timeout", "CPU limit of 1 s"),
+        ("x = bytearray(300 << 20)", "memory", "memory limit of 256 MB"),
+        ("def f(x): return 'x' * 10 ** 6", "output-limit", None),
+    ],
+)
+def test_statuses(worker: Worker, program: str, status: str, reason: str | None) -> None:
+    found = worker.check(Check(program, TESTS))
+    assert found.status == status, found
+    assert reason in (None, found.reason)
+    assert found.tier == worker.tier.name
+    assert found.interpreter.startswith("CPython 3.")
+
+
+def test_the_wall_limit_is_for_programs_that_only_wait(worker: Worker) -> None:
+    worker._for_box["wall_s"] = 0.5
+    assert worker.check(Check("import time; time.sleep(60)", TESTS)).status == "timeout"
+
+
+def test_setup_code_runs_after_the_program_with_its_classes(worker: Worker) -> None:
+    program = "class Node:\n    def __init__(self, d): self.data, self.left = d, None\ndef first(n): return n.data"
+    setup = "root = Node(1)\nroot.left = Node(2)\nroot.left.left = Node(3)"
+    tests = ("assert first(root.left.left) == 3", "assert first(root) == 1", "assert root.left.data == 2")
+    assert worker.check(Check(program, tests, setup)).status == "pass"
+
+
+def test_an_object_of_the_programs_decides_nothing(worker: Worker) -> None:
+    program = """
+class Any:
+    def __getattr__(self, name): return lambda *a: True
+    def __eq__(self, o): return True
+    def __bool__(self): return True
+    def __len__(self): return 1
+    def __iter__(self): return iter([1])
+    def __lt__(self, o): return True
+    def __contains__(self, o): return True
+def f(x): return Any()
+"""
+    for test in ("f(1) == 1", "f(1)", "not f(1)", "f(1) != 2", "len(f(1)) == 1", "1 in f(1)", "f(1) < 3", "f(1) + 1"):
+        found = worker.check(Check(program, (f"assert {test}",)))
+        assert (found.status, found.reason[:8]) == ("fail", "test 1: "), (test, found)
+
+
+def test_builtins_in_tests_are_genuine_unless_they_are_what_is_tested(worker: Worker) -> None:
+    lies = "def f(x): return 5\ndef abs(x): return 0\nsum = abs"
+    assert worker.check(Check(lies, ("assert abs(f(1) - 6) < 0.5",))).status == "fail"
+    assert worker.check(Check("def sum(a, b): return a * b", ("assert sum(2, 3) == 6",))).status == "pass"
+
+
+def test_nothing_is_left_for_the_next_check(worker: Worker) -> None:
+    leave = "import math, builtins, os\nmath.x = builtins.x = 1\nos.environ['x'] = '1'\ndef f(x): return x + 1"
+    find = "import math, os\ndef f(x): return hasattr(math, 'x') + ('x' in os.environ) + ('x' in dir(__builtins__))"
+    assert worker.check(Check(leave, TESTS)).status == "pass"
+    assert worker.check(Check(find, ("assert f(0) == 0",))).status == "pass"
+
+
+def test_tests_that_cannot_work_are_not_the_programs_fail(worker: Worker) -> None:
+    for tests in (("assert f(lambda: 1) == 2",), ("assert f(",)):
+        assert worker.check(Check(GOOD, tests)).status == "sandbox-error"
+
+
+def test_results_come_in_order_and_equal_checks_are_judged_once(tier: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[str] = []
+    real = Worker.check
+
+    def counting(self: Worker, item: Check) -> Verdict:
+        judged.append(item.program)
+        return real(self, item)
+
+    monkeypatch.setattr(Worker, "check", counting)
+    programs = [f"def f(x): return x + {i % 3}" for i in range(30)]
+    with Pool(tier, LIMITS, 2) as pool:
+        found = [verdict.status for verdict in pool.run(Check(p, TESTS) for p in programs)]
+    assert found == ["fail", "pass", "fail"] * 10
+    assert sorted(judged) == sorted(programs[:3])
+
+
+def _boxes(tier: Tier) -> tuple[Worker, int, int]:
+    worker = Worker(tier, LIMITS)
+    assert worker.check(Check(GOOD, TESTS)).status == "pass"
+    assert worker.candidate is not None
+    assert worker.judge is not None
+    return worker, worker.candidate.pid, worker.judge.pid
+
+
+def _gone(pids: list[int], patience_s: float = 5) -> bool:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        states = [_state(pid) for pid in pids]
+        if all(state in ("", "Z") for state in states):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_box_that_is_killed_is_replaced_and_the_check_repeated(tier: Tier, victim: int) -> None:
+    worker, *pids = _boxes(tier)
+    with contextlib.closing(worker):
+        os.killpg(pids[victim], signal.SIGKILL)
+        assert worker.check(Check(GOOD, TESTS)).status == "pass"
+        slow = Check("import time; time.sleep(1.5)\n" + GOOD, TESTS)
+        assert worker.candidate is not None
+        assert worker.judge is not None
+        target = (worker.candidate, worker.judge)[victim].pid
+        threading.Timer(0.5, os.killpg, (target, signal.SIGKILL)).start()
+        assert worker.check(slow).status == "pass"
+
+
+def test_a_sandbox_that_keeps_failing_is_reported_not_counted_as_a_fail(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def broken(*_: Any) -> None:
+        tries.append(1)
+        raise SandboxError("the candidate box did not start: no room")
+
+    monkeypatch.setattr("tasks.sandbox._worker.Box", broken)
+    found = Worker(tier, LIMITS).check(Check(GOOD, TESTS))
+    assert (found.status, found.reason) == ("sandbox-error", "the candidate box did not start: no room")
+    assert len(tries) == 3
+
+
+def test_leaving_early_leaves_no_process_behind(tier: Tier) -> None:
+    started = time.monotonic()
+    with Pool(tier, LIMITS, 2) as pool:
+        endless = Check("import time; time.sleep(60)", TESTS)
+        results = pool.run([Check(GOOD, TESTS), endless, Check("while True: pass", TESTS)])
+        assert next(results).status == "pass"
+        pids = [box.pid for w in pool._workers for box in (w.candidate, w.judge) if box is not None]
+    assert _gone(pids)
+    assert time.monotonic() - started < LIMITS.wall_s
+
+
+_DRIVER = """
+import sys
+from tasks.sandbox import Check, Limits, best_tier
+from tasks.sandbox._pool import Pool
+tests = ("assert f(1) == 2",)
+stuck = [Check(f"import time\\nwhile True: time.sleep({i})", tests) for i in (1, 2)]
+with Pool(best_tier(sys.argv[1]), Limits(), 2) as pool:
+    results = pool.run([Check("def f(x): return x + 1", tests), *stuck])
+    next(results)
+    boxes = [box for w in pool._workers for box in (w.candidate, w.judge) if box is not None]
+    groups = [str(f) for box in boxes if box.group for f in box.group.folders]
+    print(" ".join([*(str(box.pid) for box in boxes), *groups]), flush=True)
+    next(results)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_harness_leaves_no_process_and_no_control_group(tier: Tier, how: signal.Signals) -> None:
+    argv = [sys.executable, "-c", _DRIVER, tier.name]
+    driver = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert driver.stdout is not None
+    told = driver.stdout.readline().decode().split()
+    time.sleep(0.3)
+    boxes = [int(word) for word in told if word.isdigit()]
+    family = _descendants(driver.pid)
+    assert set(boxes) <= family
+    driver.send_signal(how)
+    driver.wait(20)
+    driver.stdout.close()
+    assert _gone(list(family), 10)
+    groups = [Path(word) for word in told if word.startswith("/")]
+    assert bool(groups) == (tier.name == "A")
+    assert [str(group) for group in groups if group.exists()] == []
+
+
+def _descendants(root: int) -> set[int]:
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+    found, size = {root}, 0
+    while len(found) > size:
+        size = len(found)
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return found - {root}
+
+
+def test_unsafe_is_said_with_every_verdict() -> None:
+    found = list(check([Check(GOOD, TESTS), Check("f = 1", TESTS)], limits=LIMITS, workers=1, unsafe=True))
+    assert [(verdict.status, verdict.tier) for verdict in found] == [("pass", "unsafe"), ("fail", "unsafe")]
+
+
+def test_no_tier_is_refused_naming_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    best_tier.cache_clear()
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr("tasks.sandbox._tiers.landlock.abi", lambda _: 0)
+    with pytest.raises(SandboxError, match=r"bubblewrap.*Landlock.*--unsafe-exec"):
+        next(iter(check([Check(GOOD, TESTS)])))
+    best_tier.cache_clear()
+
+
+def test_a_tier_can_be_asked_for_by_the_environment(monkeypatch: pytest.MonkeyPatch, tier: Tier) -> None:
+    best_tier.cache_clear()
+    monkeypatch.setenv("HARNESS_SANDBOX_TIER", tier.name)
+    assert best_tier().name == tier.name
+    best_tier.cache_clear()
+    monkeypatch.setenv("HARNESS_SANDBOX_TIER", "D")
+    with pytest.raises(SandboxError, match="known: A, B, C"):
+        best_tier()
+
+
+@pytest.mark.parametrize("change", [{"cpu_s": 0}, {"wall_s": 1.0, "cpu_s": 5}, {"memory_mb": 20}, {"threads": -1}])
+def test_limits_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="sandbox limit"):
+        Limits(**change)
+
+
+def test_an_ordinary_user_gets_a_sandbox_too(run_python: Callable[..., Any]) -> None:
+    program = """
+from tasks.sandbox import Check, check
+print(*[verdict.status for verdict in check([Check("def f(x): return x", ("assert f(1) == 1",))])])
+"""
+    done = run_python("ordinary", ["-c", program])
+    assert (done.returncode, done.stdout) == (0, "pass\n"), done.stderr
