@@ -58,9 +58,11 @@ def read_rewards(path: Path) -> dict[tuple[str, str], list[float]]:
 
 
 class ReplayBackend:
-    def __init__(self, path: Path) -> None:
+    """Rewards of `path`; `rewards` are given when another format was read from it."""
+
+    def __init__(self, path: Path, rewards: Mapping[tuple[str, str], list[float]] | None = None) -> None:
         self._path = path
-        self._rewards = read_rewards(path)
+        self._rewards = read_rewards(path) if rewards is None else rewards
 
     def protocol(self) -> Mapping[str, Any]:
         return {"backend": "replay"}
