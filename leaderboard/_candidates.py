@@ -42,22 +42,30 @@ def candidate_of(run: Mapping[str, Any]) -> Candidate:
     if run["kind"] != "merge":
         return Candidate(str(run["candidate_id"]), str(run["candidate"]), str(run["kind"]))
     experts = tuple(
-        (str(e.get("name", "?")), _number(e.get("weight")))
-        for e in detail.get("experts") or ()
+        (_name(e.get("name") or "?"), _number(e.get("weight")))
+        for e in _listed(detail.get("experts"))
         if isinstance(e, Mapping)
     )
     return Candidate(
         id=str(run["candidate_id"]),
         name=str(run["candidate"]),
         kind="merge",
-        rm=str(detail.get("rm") or ""),
+        rm=_name(detail.get("rm")),
         rm_id=str(detail.get("rm_id") or ""),
         experts=experts,
-        method=str(detail.get("method") or ""),
-        formula=str(detail.get("formula") or ""),
+        method=_name(detail.get("method")),
+        formula=_name(detail.get("formula")),
         lam=_number(detail.get("lambda")),
         sweep=str(detail.get("sweep") or ""),
     )
+
+
+def _name(value: Any) -> str:
+    return view.shorten(str(value or ""), view.NAME)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _number(value: Any) -> float | None:

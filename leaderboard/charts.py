@@ -7,7 +7,6 @@ its numbers on hover; the page puts the table of numbers behind every chart.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -168,8 +167,9 @@ def _without_prefix(names: Sequence[str]) -> list[str]:
     long = [name for name in names if len(name) > LABEL]
     if len(long) < 2:
         return list(names)
-    shared = os.path.commonprefix(long)
-    shared = shared[: max(shared.rfind(" "), 0)]
+    words = [name.split(" ") for name in long]
+    same = next((i for i, column in enumerate(zip(*words, strict=False)) if len(set(column)) > 1), 0)
+    shared = " ".join(words[0][:same])
     return [f"…{name[len(shared) :]}" if shared and name in long else name for name in names]
 
 

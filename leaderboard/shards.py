@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from leaderboard import view
+from leaderboard._outcomes import Floats
 from leaderboard.metrics import Measured
 from results.queries_page import ExampleText
 
@@ -148,7 +149,8 @@ def _halved(first: int, rows: list[dict[str, Any]]) -> Iterator[tuple[int, list[
 def _write_run(folder: Path, stem: str, candidate_id: str, measured: Measured) -> tuple[str, ...]:
     """Rewards of one run; null where a response was not scored, `cut` lists the places that were truncated."""
     data = measured.data
-    values = [short_float(v) if s else None for v, s in zip(data.rewards.tolist(), data.scored.tolist(), strict=True)]
+    short = short_numbers(data.rewards)
+    values = [v if s else None for v, s in zip(short, data.scored.tolist(), strict=True)]
     cut = np.flatnonzero(data.cut).tolist()
     step = 40_000  # rewards a file: random digits hardly shrink
     names = []
@@ -160,10 +162,16 @@ def _write_run(folder: Path, stem: str, candidate_id: str, measured: Measured) -
     return tuple(names)
 
 
-def short_float(value: float) -> float:
-    """The same number with the fewest digits that give it back, as float32 where it is one."""
-    single = np.float32(value)
-    return float(str(single)) if float(single) == value else value
+def short_numbers(values: Floats) -> list[float]:
+    """The numbers with as few digits as tell them apart.
+
+    Where all are float32 numbers (logits), each becomes the shortest decimal that is nearest to it: equal stays
+    equal and larger stays larger. Where one is not, all stay as they are.
+    """
+    single = values.astype(np.float32)
+    if not np.array_equal(single, values, equal_nan=True):
+        return [float(v) for v in values]
+    return [float(text) for text in single.astype("U16")]
 
 
 def _json(value: Any) -> str:

@@ -17,6 +17,8 @@ from markupsafe import Markup
 MINUS = "−"
 NOTHING = "–"
 ALPHA = 0.05
+NAME = 100  # characters of a name
+LONGEST = 4000  # characters of any other text on a page; examples' texts are in shards, whole
 
 # Marks that reorder or hide text: bidi controls, zero-width characters, the byte order mark, tags.
 _HIDDEN = re.compile(
@@ -115,7 +117,11 @@ def finalize(value: Any) -> Any:
     """What every template expression passes through: nothing for None, visible text, markup as it is."""
     if value is None:
         return ""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    if len(value) > LONGEST:
+        value = f"{value[:LONGEST]}… ({number(len(value) - LONGEST)} more characters)"
+    return visible(value)
 
 
 def shorten(text: str, length: int) -> str:

@@ -60,10 +60,10 @@ class Site:
 
 
 def unique_names(candidates: Iterable[Candidate]) -> dict[str, str]:
-    """id -> name; where two candidates are called the same, the start of the id is added."""
-    listed = list(candidates)
-    repeats = Counter(c.name for c in listed)
-    return {c.id: c.name if repeats[c.name] == 1 else f"{c.name} · {view.short(c.id, 8)}" for c in listed}
+    """id -> name, of bearable length; where two candidates look the same, the start of the id is added."""
+    shown = {c.id: view.shorten(c.name, view.NAME) or "(no name)" for c in candidates}
+    repeats = Counter(shown.values())
+    return {key: name if repeats[name] == 1 else f"{name} · {view.short(key, 8)}" for key, name in shown.items()}
 
 
 def unique_files(names: Iterable[str], prefix: str) -> dict[str, str]:

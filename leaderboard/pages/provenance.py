@@ -50,9 +50,10 @@ def _recipe(e: Entry) -> list[tuple[str, str]]:
     c = e.candidate
     if c.kind != "merge":
         return []
-    experts = ", ".join(f"{name} × {view.lam(weight)}" for name, weight in c.experts)
-    recipe = f"{c.rm} + {experts} · {c.method} ({c.formula}) · λ {view.lam(c.lam)}"
-    parents = [str(x.get("id")) for x in e.run["detail"].get("experts") or () if isinstance(x, Mapping)]
+    weights = ", ".join(f"{name} × {view.lam(weight)}" for name, weight in c.experts)
+    recipe = f"{c.rm} + {weights} · {c.method} ({c.formula}) · λ {view.lam(c.lam)}"
+    experts = e.run["detail"].get("experts")
+    parents = [str(x.get("id")) for x in experts if isinstance(x, Mapping)] if isinstance(experts, list) else []
     return [("Recipe", recipe), ("Parents", ", ".join([c.rm_id, *parents]))]
 
 

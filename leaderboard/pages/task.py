@@ -71,8 +71,8 @@ def _facts(task: TaskBoard, first: Entry | None) -> list[tuple[str, str]]:
         ("Data set", str(run["dataset_id"])),
     ]
     if shared is not None:
-        units = "" if shared.units == shared.n else f" in {view.number(shared.units)} clusters of repeated problems"
-        facts.append(("Compared on", f"{view.number(shared.n)} examples that all have an outcome for{units}"))
+        repeats = "" if shared.units == shared.n else f", {view.number(shared.units)} distinct problems among them"
+        facts.append(("Compared on", f"{view.number(shared.n)} examples with an outcome in every ranked run{repeats}"))
         if shared.dropped:
             facts.append(
                 ("Left out", f"{view.plural(shared.dropped, 'example')} that some candidate has no outcome for")

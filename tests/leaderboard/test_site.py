@@ -43,7 +43,7 @@ class _Text(html.parser.HTMLParser):
         self.tags.append((tag, dict(attrs)))
         self._silent = tag in ("script", "style")
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 - the parser's signature
         self._silent = False
 
     def handle_data(self, data: str) -> None:
