@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
 
 from leaderboard.metrics import example_weights
-from results.pools import PoolRecord, PoolRow
+from results.pools import PoolRecord, PoolRow, extend_pool, load_pool, pending
 from results.records import DatasetRecord, ExampleRecord, RunRewards
-from tasks._types import Example, Pool, Response, Source, TaskData
+from results.store import Store
+from tasks._types import Example, LoadRequest, Pool, PoolTask, Response, Source, TaskData
 
 
 def dataset_record(data: TaskData, *, limit: int | None = None) -> DatasetRecord:
     """The record of a loaded task; `partial` says why a run on it is partial."""
     reasons = []
     if data.missing:
-        reasons.append(f"{len(data.missing)} subsets are missing: {', '.join(data.missing)}")
+        reasons.append(f"missing: {', '.join(data.missing)}")
     if limit is not None:
         reasons.append(f"--limit {limit}")
     record = DatasetRecord(
@@ -82,6 +84,24 @@ def pool_record(pool: Pool) -> PoolRecord:
         for i, r in enumerate(responses)
     ]
     return PoolRecord(pool.task, pool.name, rows, asdict(pool.source), dict(pool.settings))
+
+
+def label_and_store(store: Store, task: PoolTask, pool: Pool, request: LoadRequest, batch: int = 250) -> Pool:
+    """Label a pool and store it, `batch` examples at a time; what an interrupted call stored is not labelled again.
+
+    Returns the pool as stored.
+    """
+    record = pool_record(pool)
+    left = list(dict.fromkeys(row.example_id for row in pending(store, record)))
+
+    def labelled() -> Iterator[Sequence[PoolRow]]:
+        for start in range(0, len(left), batch):
+            part = {example_id: pool.rows[example_id] for example_id in left[start : start + batch]}
+            yield pool_record(task.label(replace(pool, rows=part), request)).rows
+
+    extend_pool(store, record, labelled())
+    stored = load_pool(store, pool.task, pool.name)
+    return pool if stored is None else pool_of(stored)
 
 
 def pool_of(record: PoolRecord) -> Pool:

@@ -59,6 +59,10 @@ def extend_pool(store: Store, pool: PoolRecord, batches: Iterable[Sequence[PoolR
     added = 0
     for rows in batches:
         with store.transaction():
+            store.sql.execute(
+                "DELETE FROM pool_responses WHERE pool = ? AND example_id IN (SELECT unnest(?::VARCHAR[]))",
+                [key, sorted({storable(row.example_id) for row in rows})],
+            )
             _insert(store, key, rows)
         added += len(rows)
     held = store.sql.execute("SELECT count(*) FROM pool_responses WHERE pool = ?", [key]).fetchone()
@@ -70,9 +74,10 @@ def extend_pool(store: Store, pool: PoolRecord, batches: Iterable[Sequence[PoolR
 
 
 def pending(store: Store, pool: PoolRecord) -> list[PoolRow]:
-    """The rows of `pool` whose examples are not stored yet under its name (all of them for a new name)."""
+    """The rows of `pool` whose examples are not stored under its name, or stored with a label still unknown."""
     found = load_pool(store, pool.task, pool.name, complete=False)
-    done = {row.example_id for row in found.rows} if found is not None else set()
+    stored = found.rows if found is not None else []
+    done = {row.example_id for row in stored} - {row.example_id for row in stored if row.correct is None}
     return [row for row in pool.rows if row.example_id not in done]
 
 

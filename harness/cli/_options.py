@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from harness.errors import ConfigError
+
+WAIT = Annotated[bool, typer.Option("--wait", help="Wait while another process has the database open.")]
 
 
 def comma_list(values: Sequence[str]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli._options import WAIT
+
 if TYPE_CHECKING:
     from results.check import Finding
     from results.merge import MergeReport
@@ -17,7 +19,6 @@ app = typer.Typer(help="Look after a results database: digest, check, repair, me
 
 DB = Annotated[Path, typer.Option("--db", help="Results database.")]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-WAIT = Annotated[bool, typer.Option("--wait", help="Wait while another process has the database open.")]
 DEFAULT = Path("harness.duckdb")
 
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import db, demo, doctor, evaluate, leaderboard, ls, merge, pool, sandbox
+from harness.cli import db, demo, doctor, evaluate, leaderboard, ls, merge, pool, sandbox, scores
 
 app = typer.Typer(
     name="harness",
@@ -31,6 +31,7 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(ls.app, name="ls")
 app.add_typer(pool.app, name="pool")
 app.add_typer(db.app, name="db")
+app.add_typer(scores.app, name="scores")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(sandbox.app, name="sandbox")
 

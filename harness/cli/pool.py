@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli._options import files
+from harness.cli._options import WAIT, files
 from harness.cli.evaluate import DATA, DATA_DIR, DB, JSON
 from harness.errors import ConfigError
 
@@ -29,12 +29,13 @@ def import_pool(
     data_dir: DATA_DIR = None,
     data: DATA = None,
     db: DB = Path("harness.duckdb"),
+    wait: WAIT = False,
     as_json: JSON = False,
 ) -> None:
-    """Import a policy's responses; each is labelled once and the labels are kept."""
+    """Import a policy's responses; each is labelled once and the labels are kept, batch by batch."""
     from harness import plugins
-    from harness._datasets import pool_record
-    from results.pools import save_pool
+    from harness._datasets import label_and_store
+    from harness.progress import say
     from results.store import open_store
     from tasks._types import LoadRequest, PoolTask
 
@@ -48,9 +49,9 @@ def import_pool(
         file=files("--data", data or []).get(task),
         notify=lambda sentence: print(f"{task}: {sentence}", file=sys.stderr),
     )
-    pool = plugin.label(plugin.read_pool(file, name or _stem(file), request), request)
-    with open_store(db) as store:
-        save_pool(store, pool_record(pool))
+    pool = plugin.read_pool(file, name or _stem(file), request)
+    with open_store(db, wait=wait, notify=say) as store:
+        pool = label_and_store(store, plugin, pool, request)
     responses = [r for row in pool.rows.values() for r in row]
     summary = {
         "task": task,

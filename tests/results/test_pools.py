@@ -59,6 +59,19 @@ def test_an_interrupted_pool_is_not_used_and_goes_on_where_it_stopped(store: Sto
     assert load_pool(store, "gsm8k_bon", "p") == pool
 
 
+def test_unknown_labels_are_tried_again_and_known_ones_are_kept(store: Store) -> None:
+    pool = _pool(4, label=None)
+    save_pool(
+        store, replace(pool, rows=[replace(row, correct=True if i < 2 else None) for i, row in enumerate(pool.rows)])
+    )
+    left = pending(store, pool)
+    assert [row.example_id for row in left] == ["1", "1"]
+    extend_pool(store, pool, [[replace(row, correct=False) for row in left]])
+    found = load_pool(store, "gsm8k_bon", "p")
+    assert found is not None
+    assert [row.correct for row in found.rows] == [True, True, False, False]
+
+
 def test_a_pool_that_lacks_responses_is_not_finished(store: Store) -> None:
     pool = _pool(6)
     with pytest.raises(StoreError, match="2 of 6 responses"):
