@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,8 @@ def _read_tests(path: Path) -> tuple[str, ...]:
         raise UserError(f'{path}: tests are a list of assert strings, for example ["assert f(1) == 2"]')
     for number, test in enumerate(tests, 1):
         try:
-            compile(test, str(path), "exec")
+            with warnings.catch_warnings(action="ignore"):
+                compile(test, str(path), "exec")
         except (SyntaxError, ValueError) as error:
             raise UserError(f"{path}: test {number} is not valid Python: {error}") from None
     return tuple(tests)
@@ -59,9 +61,7 @@ def check(
     """Run a program's tests in the sandbox. Exit code 0: pass, 1: not a pass, 3: the sandbox failed."""
     from tasks import sandbox
 
-    item = sandbox.Check(
-        _read(program, "program"), _read_tests(tests), _read(setup, "setup file") if setup else ""
-    )
+    item = sandbox.Check(_read(program, "program"), _read_tests(tests), _read(setup, "setup file") if setup else "")
     chosen = {"cpu_s": cpu, "wall_s": wall, "memory_mb": memory}
     limits = sandbox.Limits(**{name: value for name, value in chosen.items() if value is not None})  # type: ignore[arg-type]
     try:

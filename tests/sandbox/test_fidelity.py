@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.data
 PECULIAR = {367, 927, 126, 533, 596, 601, 912, 123}
 PECULIAR_SANITIZED = {126, 737, 787, 794}
 MUTANTS = 1600
-PRELUDE = {"math", "re", "itertools", "collections", "heapq", "functools", "sys", "Counter", "List", "defaultdict"}
+PRELUDE = {"math", "re", "itertools", "sys"}  # what the labels' own runner had imported, as they show
 
 
 def _full(data_dir: Path) -> dict[int, dict[str, Any]]:
@@ -74,11 +75,12 @@ def _labelled(data_dir: Path) -> Iterator[tuple[Check, bool]]:
 
 
 def _unexplained(pairs: list[tuple[Check, bool]], limits: Limits) -> list[tuple[str, bool, str]]:
-    """Disagreements beyond the known kind: the labels were made with usual modules already imported."""
+    """Disagreements beyond the two known kinds: the labels were made with four modules already imported, and numpy."""
     found = []
     for (item, label), verdict in zip(pairs, check((item for item, _ in pairs), limits=limits), strict=True):
-        missing = re.search(r"NameError: name '(\w+)' is not defined", verdict.reason)
-        if (verdict.status == "pass") != label and not (label and missing and missing[1] in PRELUDE):
+        missing = re.search(r"NameError: name '(\w+)' is not|No module named '(numpy)'", verdict.reason)
+        explained = label and missing is not None and (missing[1] in PRELUDE or missing[2])
+        if (verdict.status == "pass") != label and not explained:
             found.append((item.program, label, verdict.reason))
     return found
 
@@ -96,8 +98,8 @@ def test_labels_of_all_candidates_agree(data_dir: Path) -> None:
 
 
 _SWAPS: dict[type, Callable[[], ast.AST]] = {
-    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE},
-    **{ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or, ast.Or: ast.And},
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or, ast.Or: ast.And,
 }
 
 
@@ -124,7 +126,8 @@ def _mutants(data_dir: Path, count: int) -> list[Check]:
     while len(found) < count:
         row = draw.choice(rows)
         mutator = _Mutator(draw.randrange(12))
-        tree = mutator.visit(ast.parse(row["code"]))
+        with warnings.catch_warnings(action="ignore"):  # references with "\A" in plain strings
+            tree = mutator.visit(ast.parse(row["code"]))
         if mutator.left < 0:
             program = ast.unparse(ast.fix_missing_locations(tree))
             found[row["task_id"], program] = Check(program, tuple(row["test_list"]), row["test_setup_code"])

@@ -125,6 +125,15 @@ def test_forged_values_are_refused(forged: Any) -> None:
         wire.decode(forged, no_handles)
 
 
+def test_sets_keep_the_order_that_a_program_can_see() -> None:
+    literal = eval("{12, 13, 14, 15, 16}")  # the compiler makes it from a frozenset (MBPP 341)
+    one_by_one = set()
+    for number in (12, 13, 14, 15, 16):
+        one_by_one.add(number)
+    assert [list(cross(made)) for made in (literal, one_by_one)] == [list(literal), list(one_by_one)]
+    assert list(cross(frozenset(literal))) == list(frozenset(literal))
+
+
 def test_known_encodings() -> None:
     encode = wire.Encoder(refuse, 1000).encode
     assert encode((1, [None, "a"])) == {"t": [1, [None, "a"]]}

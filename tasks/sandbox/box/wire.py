@@ -130,7 +130,23 @@ def _typed(body: Any, kind: type) -> Any:
     return body
 
 
-_SEQUENCES: dict[str, Callable[[Any], Any]] = {"t": tuple, "S": set, "z": frozenset}
+def _in_order(kind: type) -> Callable[[Any], Any]:
+    """A maker of sets that iterate as the sender's did, where a set's history can be told from its order.
+
+    A set of five numbers iterates differently when it was filled one by one or from another set, as a literal in a
+    program is (MBPP 341: tuple({12, 13, 14, 15, 16}) starts with 16).
+    """
+
+    def make(items: Any) -> Any:
+        wanted = list(items)
+        found = kind(wanted)
+        copied = kind(set(wanted)) if list(found) != wanted else found
+        return copied if list(copied) == wanted else found
+
+    return make
+
+
+_SEQUENCES: dict[str, Callable[[Any], Any]] = {"t": tuple, "S": _in_order(set), "z": _in_order(frozenset)}
 _SCALARS: dict[str, Callable[[Any], Any]] = {
     "i": lambda b: int(_typed(b, str), 16),
     "f": lambda b: float(_typed(b, str)),
