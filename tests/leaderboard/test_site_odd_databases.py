@@ -87,8 +87,9 @@ def test_no_complete_run_at_all(synthetic: ModuleType, build: Build) -> None:
 
 def small_run(path: Path, examples: int, labels: list[bool | None], **data: Any) -> Path:
     """Two candidates on a few hand-made examples; the second is always right."""
+    blank = ["", ""]
     rows = [
-        ExampleRecord(str(i), [("user", f"q{i}")], ["a", "b"], labels, [None] * 2, ["", ""], ["", ""], "all", "", 1, None)
+        ExampleRecord(str(i), [("user", f"q{i}")], ["a", "b"], labels, [None] * 2, blank, blank, "all", "", 1, None)
         for i in range(examples)
     ]
     record = replace(DatasetRecord("toy", "accuracy", rows, []), **data)
