@@ -220,9 +220,7 @@ def _drop(store: Store, key: int) -> None:
 
 
 def _copy(store: Store, theirs: int, task: str, name: str) -> int:
-    unfinished = store.sql.execute(
-        "SELECT key FROM pools WHERE task = ? AND name = ? AND NOT complete", [task, name]
-    ).fetchone()
+    unfinished = store.one("SELECT key FROM pools WHERE task = ? AND name = ? AND NOT complete", [task, name])
     if unfinished:
         _drop(store, unfinished[0])
     key = int(store.sql.execute("SELECT coalesce(max(key), 0) + 1 FROM pools").fetchall()[0][0])

@@ -75,8 +75,8 @@ def version(connection: duckdb.DuckDBPyConnection, catalog: str = "") -> int:
     found = connection.execute(f"SELECT table_name FROM duckdb_tables() WHERE database_name = {where}").fetchall()
     tables = {name for (name,) in found}
     if "harness_schema" in tables:
-        row = connection.execute(f"SELECT max(version) FROM {_table(catalog)}").fetchone()
-        return int(row[0]) if row and row[0] is not None else 0
+        newest = connection.execute(f"SELECT max(version) FROM {_table(catalog)}").fetchall()[0][0]
+        return int(newest or 0)
     if tables:
         raise StoreError(f"it is a DuckDB file of another program (tables: {', '.join(sorted(tables)[:5])})")
     return 0
@@ -90,10 +90,10 @@ def check_readable(connection: duckdb.DuckDBPyConnection, catalog: str = "") -> 
     """The database's version. Raises StoreError when it is newer than this program, naming who can read it."""
     found = version(connection, catalog)
     if found > CURRENT:
-        row = connection.execute(f"SELECT release FROM {_table(catalog)} ORDER BY version DESC LIMIT 1").fetchone()
+        row = connection.execute(f"SELECT release FROM {_table(catalog)} ORDER BY version DESC LIMIT 1").fetchall()
         raise StoreError(
             f"it has schema version {found}, this program ({release()}) reads up to {CURRENT}:"
-            f" use release {row[0] if row else '?'}, which wrote it, or a newer one"
+            f" use release {row[0][0]}, which wrote it, or a newer one"
         )
     return found
 

@@ -65,7 +65,7 @@ def extend_pool(store: Store, pool: PoolRecord, batches: Iterable[Sequence[PoolR
             )
             _insert(store, key, rows)
         added += len(rows)
-    held = store.sql.execute("SELECT count(*) FROM pool_responses WHERE pool = ?", [key]).fetchone()
+    held = store.one("SELECT count(*) FROM pool_responses WHERE pool = ?", [key])
     if held is None or held[0] != len(pool.rows):
         raise StoreError(f"pool '{pool.name}' of {pool.task} has {held and held[0]} of {len(pool.rows)} responses")
     with store.transaction():
@@ -117,11 +117,11 @@ def _clear(store: Store, pool: PoolRecord) -> int:
 
 def _find_or_add(store: Store, pool: PoolRecord) -> int:
     about = [dump(dict(pool.source)), dump(dict(pool.settings))]
-    row = store.sql.execute("SELECT key FROM pools WHERE task = ? AND name = ?", [pool.task, pool.name]).fetchone()
+    row = store.one("SELECT key FROM pools WHERE task = ? AND name = ?", [pool.task, pool.name])
     if row is not None:
         store.sql.execute("UPDATE pools SET source = ?, settings = ? WHERE key = ?", [*about, row[0]])
         return int(row[0])
-    last = store.sql.execute("SELECT coalesce(max(key), 0) FROM pools").fetchone()
+    last = store.one("SELECT coalesce(max(key), 0) FROM pools")
     key = int(last[0]) + 1 if last else 1
     store.sql.execute("INSERT INTO pools VALUES (?, ?, ?, ?, ?, false)", [key, pool.task, pool.name, *about])
     return key
@@ -135,9 +135,7 @@ def pool_names(store: Store, task: str) -> list[str]:
 
 def load_pool(store: Store, task: str, name: str, *, complete: bool = True) -> PoolRecord | None:
     """A stored pool with its rows in the order they were given, or None; `complete=False` finds half ones too."""
-    head = store.sql.execute(
-        "SELECT key, source, settings, complete FROM pools WHERE task = ? AND name = ?", [task, name]
-    ).fetchone()
+    head = store.one("SELECT key, source, settings, complete FROM pools WHERE task = ? AND name = ?", [task, name])
     if head is None or (complete and not head[3]):
         return None
     rows = store.sql.execute(

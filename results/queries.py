@@ -110,7 +110,7 @@ def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
     scored_mask = code[at] == sought if len(code) else np.zeros(len(sought), dtype=np.bool_)
     rewards[scored_mask] = np.asarray(found["reward"])[order][at[scored_mask]]
     cut[scored_mask] = np.asarray(found["cut"])[order][at[scored_mask]]
-    metrics = store.sql.execute("SELECT metrics FROM datasets WHERE key = ?", [run["dataset_key"]]).fetchone()
+    metrics = store.one("SELECT metrics FROM datasets WHERE key = ?", [run["dataset_key"]])
     return RunRewards(
         run=run,
         task=run["task"],
@@ -132,9 +132,9 @@ def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
 
 def unscored_reason(store: Store, candidate: int, protocol: int, dataset: int) -> str:
     """The commonest recorded reason why responses of this run have no reward."""
-    row = store.sql.execute(
+    row = store.one(
         "SELECT mode(reason) FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL AND example IN"
         " (SELECT example FROM dataset_examples WHERE dataset = ?)",
         [candidate, protocol, dataset],
-    ).fetchone()
+    )
     return str(row[0]) if row and row[0] is not None else "not scored"

@@ -152,8 +152,13 @@ class Store:
                 raise explain(self.path, error) from error
             raise
 
+    def one(self, query: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row, or None; the result is read to its end, as an unread one would block the next call."""
+        rows = self.sql.execute(query, list(parameters)).fetchall()
+        return rows[0] if rows else None
+
     def _find(self, table: str, content_id: str) -> int | None:
-        row = self.sql.execute(f"SELECT key FROM {table} WHERE id = ?", [content_id]).fetchone()
+        row = self.one(f"SELECT key FROM {table} WHERE id = ?", [content_id])
         return None if row is None else int(row[0])
 
     def _insert(self, table: str, content_id: str, **values: Any) -> int:
@@ -161,7 +166,7 @@ class Store:
         found = self._find(table, content_id)
         if found is not None:
             return found
-        row = self.sql.execute(f"SELECT coalesce(max(key), 0) + 1 FROM {table}").fetchone()
+        row = self.one(f"SELECT coalesce(max(key), 0) + 1 FROM {table}")
         key = int(row[0]) if row else 1
         names = ", ".join(["key", "id", *values])
         marks = ", ".join("?" * (len(values) + 2))
@@ -223,7 +228,7 @@ class Store:
         """Run one statement that reads `table` under the name `incoming`."""
         self.sql.register("incoming", table)
         try:
-            self.sql.execute(statement, list(parameters))
+            self.sql.execute(statement, list(parameters)).fetchall()
         finally:
             self.sql.unregister("incoming")
 
@@ -276,7 +281,7 @@ class Store:
         return run
 
     def _id(self, table: str, key: int) -> str:
-        row = self.sql.execute(f"SELECT id FROM {table} WHERE key = ?", [key]).fetchone()
+        row = self.one(f"SELECT id FROM {table} WHERE key = ?", [key])
         if row is None:
             raise StoreError(f"{table} has no key {key}")
         return str(row[0])

@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import db, demo, doctor, evaluate, leaderboard, ls, merge, pool, sandbox, scores
+from harness.cli import db, demo, doctor, evaluate, export, leaderboard, ls, merge, pool, sandbox, scores
 
 app = typer.Typer(
     name="harness",
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("merge")(merge.merge)
 app.command("eval")(evaluate.evaluate)
 app.command("demo")(demo.demo)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(ls.app, name="ls")
 app.add_typer(pool.app, name="pool")
