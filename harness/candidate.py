@@ -30,6 +30,11 @@ class Candidate:
     recipe: Recipe | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def sweep(self) -> str | None:
+        """Equal for merges in memory that differ in lambda alone; None for everything else."""
+        return None if self.recipe is None else str(self.detail["sweep"])
+
     def record(self) -> CandidateRecord:
         return CandidateRecord(self.id, self.name, self.kind, self.detail)
 

@@ -1,51 +1,48 @@
 """The one loop: candidate x task -> rewards in the store. Finished work is found there and never done again.
 
-Order of effects: names are checked first, then data is read, then candidates are identified, then the store is
-written; so a bad argument leaves nothing behind. A failed run never stops the others.
+Order of effects: names are checked first, candidates identified, data read, and only then anything is scored; a bad
+argument leaves nothing behind. A failed run never stops the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness import candidate as candidates
 from harness import plugins
-from harness._datasets import dataset_record, pool_of
 from harness._environment import command_line, environment
 from harness.candidate import Candidate
-from harness.errors import ConfigError, RunFailed, UserError, did_you_mean
+from harness.errors import ConfigError, RunFailed, UserError
+from harness.loading import DataRequest, load_data
 from harness.progress import progress, say
 from harness.scoring._types import Backend, Request, ScoringOptions
-from leaderboard.metrics import counts, metric_values
+from leaderboard.metrics import Measured, counts, metric_values
 from results import queries
-from results.pools import load_pool, pool_names
 from results.records import DatasetRecord, ProtocolRecord, RewardRecord
 from results.store import Store, open_store
-from tasks._custom import load_custom
-from tasks._limit import limit_examples
-from tasks._types import LoadRequest, Message, PoolNeededError, PoolTask, TaskData, TaskError
+from tasks._types import Message, TaskError
 
 
 @dataclass(frozen=True, slots=True)
 class EvalRequest:
-    """One `harness eval`: which candidates, which tasks, on which data, into which database."""
+    """One evaluation: which candidates, which tasks, on which data, into which database."""
 
     models: Sequence[str | Candidate]
     tasks: Sequence[str]
     db: Path
     backend: str | None = None
     scoring: ScoringOptions = field(default_factory=ScoringOptions)
-    data_dir: Path | None = None
-    data: Mapping[str, Path] = field(default_factory=dict)
-    task_files: Mapping[str, Path] = field(default_factory=dict)
-    task_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    pools: Mapping[str, str] = field(default_factory=dict)
-    limit: int | None = None
-    seed: int = 0
+    data: DataRequest = field(default_factory=DataRequest)
     candidate_name: str | None = None
+    wait: bool = False  # for another process that has the database open
+
+    @property
+    def seed(self) -> int:
+        return self.data.seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +57,28 @@ class RunResult:
     ties: int
     metrics: Mapping[str, float]
     reason: str = ""
-    missing: Sequence[str] = ()
-    unscored: int = 0
-    cut: int = 0
+    missing: tuple[str, ...] = ()
+    unscored: int = 0  # examples with a response that has no reward
+    cut: int = 0  # responses cut to the model's length
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints for a run."""
-        shown: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        return {k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple | list) else v
-                for k, v in shown.items()}  # fmt: skip
-
-
-Opener = Callable[[Candidate, ScoringOptions], Backend]
+        return asdict(self)
 
 
 def run_eval(request: EvalRequest) -> list[RunResult]:
     """Evaluate every model on every task. Raises the user's mistakes; failed runs come back as results."""
-    names = [name for name in request.tasks if name not in request.task_files]
-    plugins.check(plugins.TASKS, names)
+    files = request.data.task_files
+    plugins.check(plugins.TASKS, [name for name in request.tasks if name not in files])
     if request.backend is not None:
         plugins.check(plugins.BACKENDS, [request.backend])
     chosen = [_candidate(spec, request) for spec in request.models]
-    with open_store(request.db) as store:
-        loaded = {name: _load(name, request, store) for name in [*request.tasks, *request.task_files]}
-        env = store.add_environment(environment())
-        results = []
-        for one in chosen:
-            results += _Candidate(store, one, request, env).run(loaded)
-        return results
+    with open_store(request.db, wait=request.wait, notify=say) as store:
+        names = dict.fromkeys([*request.tasks, *files])
+        loaded = {name: load_data(name, request.data, store) for name in names}
+        session = Session(store, request)
+        work = {name: data if isinstance(data, TaskError) else Work(data) for name, data in loaded.items()}
+        return [result for one in chosen for result in session.evaluate(one, work)]
 
 
 def _candidate(spec: str | Candidate, request: EvalRequest) -> Candidate:
@@ -102,136 +93,118 @@ def _candidate(spec: str | Candidate, request: EvalRequest) -> Candidate:
     return candidates.resolve(spec, name=request.candidate_name)
 
 
-def _load(name: str, request: EvalRequest, store: Store) -> DatasetRecord | TaskError:
-    """A task's data, or the error that keeps this one task from running (a missing pool)."""
-    if name in request.task_files:
-        data = load_custom(name, request.task_files[name])
-    else:
-        task = plugins.load_task(name)
-        try:
-            data = task.load(load_request(name, request, store))
-        except PoolNeededError as error:
-            say(f"{name}: {error}")
-            return error
-    for note in data.notes:
-        say(f"{name}: {note}")
-    chosen, limit = _limited(data, request)
-    return dataset_record(chosen, limit=limit)
+class Work:
+    """A data set as all candidates share it: its requests are made once, in the data set's order."""
+
+    def __init__(self, data: DatasetRecord) -> None:
+        self.data = data
+
+    @cached_property
+    def requests(self) -> list[Request]:
+        """One request a response; an example that stands twice in the data set is scored once."""
+        unique = {e.key: e for e in self.data.examples}
+        return [
+            Request(
+                key, i, tuple(Message(role, text) for role, text in e.prompt), response, self.data.task, e.example_id
+            )
+            for key, e in unique.items()
+            for i, response in enumerate(e.responses)
+        ]
 
 
-def _limited(data: TaskData, request: EvalRequest) -> tuple[TaskData, int | None]:
-    if request.limit is None or request.limit >= len(data.examples):
-        return data, None
-    return limit_examples(data, request.limit, request.seed), request.limit
+class Session:
+    """An evaluation in progress: one open store, one backend at a time."""
 
-
-def load_request(name: str, request: EvalRequest, store: Store) -> LoadRequest:
-    """What a task is asked to load: its file, options and pool (the named one, else the only stored one)."""
-    task = plugins.load_task(name)
-    pool = None
-    if isinstance(task, PoolTask):
-        stored = pool_names(store, name)
-        wanted = request.pools.get(name, stored[-1] if stored else None)
-        if wanted is not None and wanted not in stored:
-            raise ConfigError(f"--pool {name}={wanted}: no such pool in {store.path}: {did_you_mean(wanted, stored)}")
-        if wanted is not None:
-            if name not in request.pools and len(stored) > 1:
-                say(f"{name}: pool '{wanted}', the newest of {', '.join(stored)} (--pool {name}=NAME chooses)")
-            record = load_pool(store, name, wanted)
-            pool = None if record is None else pool_of(record)
-    return LoadRequest(
-        data_dir=request.data_dir,
-        file=request.data.get(name),
-        extras={key: path for key, path in request.data.items() if key not in request.tasks},
-        pool=pool,
-        options=request.task_options.get(name, {}),
-        notify=lambda sentence: say(f"{name}: {sentence}"),
-    )
-
-
-class _Candidate:
-    """One candidate's runs: the backend is opened at the first task that needs it."""
-
-    def __init__(self, store: Store, one: Candidate, request: EvalRequest, env: int) -> None:
-        self._store, self._one, self._request, self._env = store, one, request, env
+    def __init__(self, store: Store, request: EvalRequest) -> None:
+        self._store, self._request = store, request
+        self._environment = store.add_environment(environment())
         self._backend: Backend | None = None
-        self._key = 0
+        self._last: Candidate | None = None
+        self._datasets: dict[str, int] = {}  # task -> key
 
-    def run(self, loaded: Mapping[str, DatasetRecord | TaskError]) -> list[RunResult]:
+    def evaluate(
+        self, one: Candidate, loaded: Mapping[str, Work | TaskError], backend: Backend | None = None
+    ) -> list[RunResult]:
+        """All runs of one candidate, with `backend` or the one that the request asks for."""
         results = []
-        for task, data in loaded.items():
-            if isinstance(data, TaskError):
-                results.append(RunResult(self._one.name, self._one.id, task, "failed", 0, 0, {}, str(data)))
+        for task, work in loaded.items():
+            if isinstance(work, TaskError):
+                results.append(RunResult(one.name, one.id, task, "failed", 0, 0, {}, str(work)))
             else:
-                results.append(self._run(data))
+                results.append(self._run(one, work, backend or self._open(one)))
         return results
 
-    def _open(self) -> Backend:
-        if self._backend is None:
-            module = plugins.load(plugins.BACKENDS, backend_name(self._one, self._request.backend))
-            opener: Opener = module.open_backend
-            options = replace(self._request.scoring, seed=self._request.seed)
-            self._backend = opener(self._one, options)
-            self._key = self._store.add_candidate(self._one.record())
+    def _open(self, one: Candidate) -> Backend:
+        """The candidate's backend; the merges of one sweep follow each other in one live model."""
+        if self._backend is not None and one is self._last:
+            return self._backend
+        before = None if self._last is None else self._last.sweep
+        follow = getattr(self._backend, "follow", None)
+        if follow is not None and one.sweep is not None and one.sweep == before:
+            follow(one)
+        else:
+            self._backend = None  # frees the model before the next one is loaded
+            module = plugins.load(plugins.BACKENDS, backend_name(one, self._request.backend))
+            self._backend = module.open_backend(one, replace(self._request.scoring, seed=self._request.seed))
+        self._last = one
+        assert self._backend is not None
         return self._backend
 
-    def _run(self, data: DatasetRecord) -> RunResult:
-        backend = self._open()
+    def _dataset(self, work: Work) -> int:
+        if work.data.task not in self._datasets:
+            self._datasets[work.data.task] = self._store.add_dataset(work.data)
+        return self._datasets[work.data.task]
+
+    def _run(self, one: Candidate, work: Work, backend: Backend) -> RunResult:
         protocol = self._store.add_protocol(ProtocolRecord(backend.protocol()))
-        dataset = self._store.add_dataset(data)
-        run = self._store.start_run(
-            self._key, protocol, dataset, self._env, seed=self._request.seed, command=command_line()
-        )
+        keys = (self._store.add_candidate(one.record()), protocol, self._dataset(work))
+        run = self._store.start_run(*keys, self._environment, seed=self._request.seed, command=command_line())
         try:
-            self._score(backend, data, protocol, dataset)
-            status, reason = self._verdict(data, protocol, dataset)
+            self._score(one, work, backend, keys)
+            status, reason = self._verdict(one, work, keys)
         except RunFailed as error:
             status, reason = "failed", str(error)
-            say(f"{self._one.name} on {data.task}: {error}")
-        except UserError:
-            self._store.finish_run(run, "failed", "the scoring backend refused")
-            raise
-        except KeyboardInterrupt:
-            self._store.finish_run(run, "failed", "interrupted")
+            say(f"{one.name} on {work.data.task}: {error}")
+        except (UserError, KeyboardInterrupt) as error:
+            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "the scoring backend refused"
+            status, reason = self._verdict(one, work, keys)  # what was complete before stays complete
+            self._store.finish_run(run, status, reason if status != "failed" else stopped)
             raise
         self._store.finish_run(run, status, reason)
         return summarise(self._store, run)
 
-    def _score(self, backend: Backend, data: DatasetRecord, protocol: int, dataset: int) -> None:
-        """Score what is not in the store yet; every batch commits before the next one starts."""
-        requests = make_requests(data)
-        stored = queries.stored_rewards(self._store, self._key, protocol, dataset)
-        label = f"{self._one.name} · {data.task}"
-        with progress(label, len(requests)) as advance:
+    def _score(self, one: Candidate, work: Work, backend: Backend, keys: tuple[int, int, int]) -> None:
+        """Score what is not in the store yet; every batch commits before the next one is asked for."""
+        stored = queries.stored_rewards(self._store, *keys)
+        with progress(f"{one.name} · {work.data.task}", len(work.requests)) as advance:
             advance(len(stored))
-            for batch in backend.score(requests, stored.keys()):
-                self._same(batch, stored)
+            for batch in backend.score(work.requests, stored.keys()):
+                if one.kind == "replay":
+                    self._same(one, batch, stored)
                 fresh = [r for r in batch if (r.example_key, r.response) not in stored]
-                self._store.add_rewards(self._key, protocol, fresh)
+                self._store.add_rewards(keys[0], keys[1], fresh)
                 advance(len(fresh))
 
-    def _same(self, batch: Sequence[RewardRecord], stored: Mapping[tuple[str, int], float]) -> None:
+    def _same(self, one: Candidate, batch: Sequence[RewardRecord], stored: Mapping[tuple[str, int], float]) -> None:
         """A replayed candidate is its name: other rewards under the same name are a mistake, not an update."""
-        if self._one.kind != "replay":
-            return
         for r in batch:
             held = stored.get((r.example_key, r.response))
             if held is not None and r.reward is not None and held != r.reward:
                 raise UserError(
-                    f"candidate '{self._one.name}' already has other rewards in {self._store.path}"
+                    f"candidate '{one.name}' already has other rewards in {self._store.path}"
                     f" ({held:g}, the file says {r.reward:g}): give the new ones another --candidate name"
                 )
 
-    def _verdict(self, data: DatasetRecord, protocol: int, dataset: int) -> tuple[str, str]:
-        stored = queries.scored(self._store, self._key, protocol, dataset)
-        total = sum(len(e.responses) for e in unique_examples(data))
-        lacking = total - sum(len(s) for s in stored.values())
-        if lacking and self._one.kind == "replay":
-            return "partial", "; ".join(filter(None, [data.partial, f"{lacking} of {total} rewards not in the file"]))
+    def _verdict(self, one: Candidate, work: Work, keys: tuple[int, int, int]) -> tuple[str, str]:
+        """Status and reason of a run, from what is stored."""
+        total, partial = len(work.requests), work.data.partial
+        lacking = total - len(queries.stored_rewards(self._store, *keys))
+        if lacking and one.kind == "replay":
+            return "partial", "; ".join(filter(None, [partial, f"{lacking} of {total} rewards not in the file"]))
         if lacking:
-            reason = queries.unscored_reason(self._store, self._key, protocol, dataset)
+            reason = queries.unscored_reason(self._store, *keys)
             return "failed", f"{lacking} of {total} responses have no reward ({reason})"
-        return ("partial", data.partial) if data.partial else ("complete", "")
+        return ("partial", partial) if partial else ("complete", "")
 
 
 def backend_name(one: Candidate, wanted: str | None) -> str:
@@ -239,36 +212,22 @@ def backend_name(one: Candidate, wanted: str | None) -> str:
     return "baseline" if one.kind == "baseline" else wanted or "hf"
 
 
-def unique_examples(data: DatasetRecord) -> list[Any]:
-    """The data set's examples, each content once."""
-    return list({e.key: e for e in data.examples}.values())
-
-
-def make_requests(data: DatasetRecord) -> list[Request]:
-    """One request a response, each example content once, in the data set's order."""
-    return [
-        Request(e.key, i, tuple(Message(role, text) for role, text in e.prompt), response, data.task, e.example_id)
-        for e in unique_examples(data)
-        for i, response in enumerate(e.responses)
-    ]
-
-
 def summarise(store: Store, run: int) -> RunResult:
     """Metrics of a stored run, computed from its raw rewards."""
     row = next(r for r in queries.runs(store) if r["key"] == run)
     rewards = queries.run_rewards(store, row)
-    tally = counts(rewards)
-    metrics = metric_values(rewards) if rewards.scored.any() else {}
+    measured = Measured(rewards)
+    tally = counts(measured)
     return RunResult(
         candidate=row["candidate"],
         candidate_id=row["candidate_id"],
         task=row["task"],
         status=row["status"],
         n=len(rewards.example_ids),
-        ties=int(tally["ties"]),
-        metrics=metrics,
+        ties=tally["ties"],
+        metrics=metric_values(measured) if rewards.scored.any() else {},
         reason=row["reason"],
         missing=tuple(row["missing"]),
-        unscored=int(tally["unscored"]),
-        cut=int(rewards.cut.sum()),
+        unscored=tally["unscored"],
+        cut=tally["cut_responses"],
     )

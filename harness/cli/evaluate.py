@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli._options import comma_list, files, pairs
+from harness.cli._options import WAIT, comma_list, files, pairs
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,11 +67,13 @@ def evaluate(
     candidate: Name = None,
     limit: Limit = None,
     seed: Seed = 0,
+    wait: WAIT = False,
     as_json: JSON = False,
 ) -> None:
     """Score candidates on tasks; every raw reward goes into the database, finished work is never repeated."""
     models, names, customs = list(model or []), comma_list(tasks or []), files("--task-file", task_file or [])
     _check(models, names, customs, backend, candidate, truncation_side)
+    from harness.loading import DataRequest
     from harness.runner import EvalRequest, run_eval
     from harness.scoring._types import ScoringOptions
 
@@ -92,14 +94,17 @@ def evaluate(
         db=db,
         backend=backend,
         scoring=scoring,
-        data_dir=data_dir,
-        data=files("--data", data or []),
-        task_files=customs,
-        task_options={"rewardbench": {"weights": weights}} if weights else {},
-        pools=pairs("--pool", pool or []),
-        limit=limit,
-        seed=seed,
+        data=DataRequest(
+            data_dir=data_dir,
+            data=files("--data", data or []),
+            task_files=customs,
+            options={"rewardbench": {"weights": weights}} if weights else {},
+            pools=pairs("--pool", pool or []),
+            limit=limit,
+            seed=seed,
+        ),
         candidate_name=candidate,
+        wait=wait,
     )
     results = run_eval(request)
     report(results, as_json, db)

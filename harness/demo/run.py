@@ -16,6 +16,7 @@ from harness.candidate import Candidate, from_folder, from_sweep, resolve
 from harness.config import Expert, Recipe
 from harness.demo.data import DemoData, write_data
 from harness.demo.folders import models_dir, seed_tables
+from harness.loading import DataRequest
 from harness.runner import EvalRequest, RunResult, run_eval
 from leaderboard.render import Extra, build_site
 from results.pools import save_pool
@@ -34,7 +35,8 @@ def run_demo(out: Path, say: Say, models: Path | None = None) -> tuple[Path, lis
     db = out / "demo.duckdb"
     data = write_data(out / "data")
     tasks = [task for task in TASKS if _import_pool(task, data, db, say)]
-    request = EvalRequest(models=demo_candidates(models or models_dir()), tasks=tasks, db=db, data_dir=data.folder)
+    quiet = DataRequest(data_dir=data.folder, notify=lambda _: None)  # that it is made up is said on the page
+    request = EvalRequest(models=demo_candidates(models or models_dir()), tasks=tasks, db=db, data=quiet)
     results = run_eval(request)
     page = build_site(db, out / "site", baseline="rm", extra=about())
     return page, results

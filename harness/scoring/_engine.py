@@ -61,6 +61,7 @@ class Engine:
         self.dtype = choose_dtype(options.dtype, self.found, self.device)
         self.attention = choose_attention(options.attn, self.found, self.device, self.dtype)
         self._loaded: LoadedModel | None = None
+        self._encoded: tuple[Sequence[Request], list[Encoded]] | None = None
         self._guard: Guard | None = None
         if options.batch_tokens is not None and options.batch_tokens < 1:
             raise ScoringError(f"--batch-tokens {options.batch_tokens}: it must be at least 1")
@@ -96,8 +97,21 @@ class Engine:
         """Let the weights go (another engine needs the memory); the next use loads them again."""
         self._loaded = self._guard = None
 
+    def follow(self, candidate: Candidate) -> None:
+        """Become the merge at another lambda of the same recipe: the live model's weights change in place."""
+        self._candidate = candidate
+        if self._loaded is not None and candidate.recipe is not None:
+            self._loaded.set_recipe(candidate.recipe)
+            self._reader.bind(self._loaded)
+
     def encode(self, requests: Sequence[Request]) -> list[Encoded]:
-        """Token ids of all requests. A window that a kernel cannot share across keeps long sequences whole."""
+        """Token ids of all requests, kept for the next lambda of a sweep, which brings the same list."""
+        if self._encoded is None or self._encoded[0] is not requests:
+            self._encoded = (requests, self._encode(requests))
+        return self._encoded[1]
+
+    def _encode(self, requests: Sequence[Request]) -> list[Encoded]:
+        """A window that a kernel cannot share across keeps long sequences whole."""
         encoded = Encoder(self.load().tokenizer, self.text).encode(requests)
         window = self.found.window
         if self.attention != "varlen" or window is None:

@@ -26,6 +26,11 @@ class LoadedModel:
     tokenizer: Any
     forward: Forward
     device: torch.device
+    live: Any = None  # the LiveMerge behind `model`, of a merge made in memory
+
+    def set_recipe(self, recipe: Recipe) -> None:
+        """The weights of another lambda of the same sweep, in place."""
+        self.live.set_weight(sum(expert.weight or 0.0 for expert in recipe.experts))
 
 
 @contextlib.contextmanager
@@ -58,41 +63,29 @@ def load_model(
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with quiet_transformers():
+        live = None
         if candidate.recipe is not None and candidate.folder is None:
-            model, tokenizer = _live(candidate.recipe, device, dtype)
+            live = _live(candidate.recipe, device, dtype)
+            model, tokenizer = live.model, live.tokenizer
         else:
             model, tokenizer = _from_disk(found, dtype, classifier=classifier, trusted=trusted)
     place = torch.device(device)
     model = model.to(place).eval()
     if attention == "padded":
-        return LoadedModel(model, tokenizer, PaddedForward(model.base_model, place), place)
+        return LoadedModel(model, tokenizer, PaddedForward(model.base_model, place), place, live)
     packed = PackedForward(model.base_model, place, register(attention))
     if not packed.agrees():
         raise ScoringError(
             f"{candidate.name}: packed scoring with --attn {attention} does not agree with the model's own forward"
             " pass under this version of transformers; use --attn padded, and please report it"
         )
-    return LoadedModel(model, tokenizer, packed, place)
+    return LoadedModel(model, tokenizer, packed, place, live)
 
 
-_HELD: dict[str, Any] = {}  # the last merge made in memory, by what does not change with lambda
-
-
-def _live(recipe: Recipe, device: str, dtype: str) -> tuple[Any, Any]:
-    """The merge's model and tokenizer. The next lambda of the same sweep overwrites the weights in place."""
+def _live(recipe: Recipe, device: str, dtype: str) -> Any:
     from harness.merging._live import LiveMerge
 
-    total = sum(expert.weight or 0.0 for expert in recipe.experts)
-    same = recipe.at(total)
-    experts = [expert.model_copy(update={"weight": None}) for expert in recipe.experts]
-    key = f"{device} {dtype} {recipe.model_copy(update={'experts': experts}).model_dump_json()}"
-    live = _HELD.get(key)
-    if live is None or same != recipe:
-        _HELD.clear()  # before the next one takes its memory
-        live = _HELD[key] = LiveMerge.of(recipe, device=device, dtype=getattr(torch, dtype))
-    else:
-        live.set_weight(total)
-    return live.model, live.tokenizer
+    return LiveMerge.of(recipe, device=device, dtype=getattr(torch, dtype))
 
 
 def _from_disk(found: Description, dtype: str, *, classifier: bool, trusted: bool) -> tuple[Any, Any]:

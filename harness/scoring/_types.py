@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-from harness.candidate import Candidate
 from results.records import RewardRecord
 from tasks._types import Message
 
@@ -78,13 +77,4 @@ class Backend(Protocol):
         Batches are planned over all requests, whatever is done, so that a resumed run repeats the same batches
         and ends with the same bits.
         """
-        ...
-
-
-@runtime_checkable
-class Follower(Protocol):
-    """A backend that can become the next merge of the same sweep: weights change in place, nothing is loaded again."""
-
-    def follow(self, candidate: Candidate) -> None:
-        """Take the weights of another lambda of the same recipe (equal `detail["sweep"]`)."""
         ...

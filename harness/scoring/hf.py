@@ -55,6 +55,9 @@ class HfBackend:
     def protocol(self) -> Mapping[str, Any]:
         return {"backend": "hf", **self.engine.settings()}
 
+    def follow(self, candidate: Candidate) -> None:
+        self.engine.follow(candidate)
+
     def score(self, requests: Sequence[Request], done: Collection[tuple[str, int]]) -> Iterator[list[RewardRecord]]:
         return self.engine.score(requests, done)
 

@@ -1,0 +1,90 @@
+"""From what the user asked to a task's data: files, options and pools in, the record that is scored out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import plugins
+from harness._datasets import dataset_record, pool_of
+from harness.errors import ConfigError, did_you_mean
+from harness.progress import say
+from results.pools import load_pool, pool_names
+from results.records import DatasetRecord
+from results.store import Store
+from tasks._custom import load_custom
+from tasks._data import UnreachableError
+from tasks._limit import limit_examples
+from tasks._types import LoadRequest, PoolNeededError, PoolTask, Task, TaskData, TaskError
+
+
+@dataclass(frozen=True, slots=True)
+class DataRequest:
+    """Where the tasks' data comes from; an empty one means the hub and the defaults."""
+
+    data_dir: Path | None = None
+    data: Mapping[str, Path] = field(default_factory=dict)
+    task_files: Mapping[str, Path] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task -> option -> value
+    pools: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    seed: int = 0
+    notify: Callable[[str], None] = say
+
+
+def load_data(name: str, request: DataRequest, store: Store) -> DatasetRecord | TaskError:
+    """A task's data; or the error that keeps this one task from running (no pool, data out of reach).
+
+    Raises the mistakes that the user must put right first: unknown names, damaged files.
+    """
+    if name in request.task_files:
+        data = load_custom(name, request.task_files[name])
+    else:
+        task = plugins.load_task(name)
+        try:
+            data = task.load(load_request(name, task, request, store))
+        except (PoolNeededError, UnreachableError) as error:
+            request.notify(str(error))
+            return error
+    for note in data.notes:
+        request.notify(f"{name}: {note}")
+    chosen, limit = _limited(data, request)
+    return dataset_record(chosen, limit=limit)
+
+
+def _limited(data: TaskData, request: DataRequest) -> tuple[TaskData, int | None]:
+    if request.limit is None or request.limit >= len(data.examples):
+        return data, None
+    return limit_examples(data, request.limit, request.seed), request.limit
+
+
+def load_request(name: str, task: Task, request: DataRequest, store: Store) -> LoadRequest:
+    """What a task is asked to load: its file, its options, and its pool."""
+    record = None
+    if isinstance(task, PoolTask):
+        chosen = _pool_name(name, request, store)
+        record = None if chosen is None else load_pool(store, name, chosen)
+    return LoadRequest(
+        data_dir=request.data_dir,
+        file=request.data.get(name),
+        extras=request.data,
+        pool=None if record is None else pool_of(record),
+        options=request.options.get(name, {}),
+        notify=lambda sentence: request.notify(f"{name}: {sentence}"),
+    )
+
+
+def _pool_name(name: str, request: DataRequest, store: Store) -> str | None:
+    """The pool asked for, else the newest stored one, else None."""
+    stored = pool_names(store, name)
+    wanted = request.pools.get(name)
+    if wanted is None:
+        if len(stored) > 1:
+            request.notify(
+                f"{name}: pool '{stored[-1]}', the newest of {', '.join(stored)} (--pool {name}=NAME chooses)"
+            )
+        return stored[-1] if stored else None
+    if wanted not in stored:
+        raise ConfigError(f"--pool {name}={wanted}: no such pool in {store.path}: {did_you_mean(wanted, stored)}")
+    return wanted
