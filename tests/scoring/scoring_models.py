@@ -29,8 +29,15 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def write_model(folder: Path, kind: str, seed: int = 0, tokenizer_options: dict[str, Any] | None = None) -> Path:
-    """A random reward model of one of KINDS, in float32."""
+def write_model(
+    folder: Path,
+    kind: str,
+    seed: int = 0,
+    tokenizer_options: dict[str, Any] | None = None,
+    task: str = "SequenceClassification",
+    **changes: Any,
+) -> Path:
+    """A random model of one of KINDS, in float32: a reward model, or `task="CausalLM"`."""
     import torch
     import transformers
     from tiny import tokenizer
@@ -38,9 +45,12 @@ def write_model(folder: Path, kind: str, seed: int = 0, tokenizer_options: dict[
     name, extra = KINDS[kind]
     words = tokenizer(["[PAD]"], **(tokenizer_options or {}))
     settings = {k: v for k, v in SIZE.items() if not (name == "Phi3" and k == "head_dim")}
-    config = getattr(transformers, f"{name}Config")(vocab_size=len(words), **{**settings, **extra})
+    if task == "CausalLM":
+        settings |= {"tie_word_embeddings": False}
+        del settings["num_labels"]
+    config = getattr(transformers, f"{name}Config")(vocab_size=len(words), **{**settings, **extra, **changes})
     torch.manual_seed(seed)
-    model = getattr(transformers, f"{name}ForSequenceClassification")(config).eval()
+    model = getattr(transformers, f"{name}For{task}")(config).eval()
     model.save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
@@ -77,9 +87,9 @@ def rewards(backend: Backend, requests: Sequence[Request]) -> dict[tuple[str, in
 
 
 def reference(
-    folder: Path, requests: Sequence[Request], options: ScoringOptions, dtype: Any = None
+    folder: Path, requests: Sequence[Request], options: ScoringOptions, dtype: Any = None, attention: str = "eager"
 ) -> dict[Any, float]:
-    """What transformers' own model gives each sequence alone, in eager attention: nothing of ours but the ids."""
+    """What transformers' own model gives each sequence alone: nothing of ours but the ids."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
