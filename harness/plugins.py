@@ -33,6 +33,7 @@ class Kind:
 TASKS = Kind("task", "tasks")
 METHODS = Kind("method", "harness.merging")
 BACKENDS = Kind("backend", "harness.scoring")
+ENGINES = Kind("engine", "harness.generation")
 
 
 def _folder(package: str) -> Path:

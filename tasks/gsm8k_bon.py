@@ -52,6 +52,14 @@ SOLUTIONS = Published(
     sha256={"4bc62db838f8418365d51c627bd66294cbdca9fb7f01519cb13f0dce8c51580b": GITHUB_REVISION},
     remote=Url("openai/grade-school-math", GITHUB_REVISION, "grade_school_math/data/example_model_solutions.jsonl"),
 )
+TRAIN = Published(
+    name="GSM8K training set",
+    task="gsm8k_bon",
+    flag="shots",
+    paths=("gsm8k/train.jsonl",),
+    sha256={"17f347dc51477c50d4efb83959dbb7c56297aba886e5544ee2aaed3024813465": GITHUB_REVISION},
+    remote=Hub("openai/gsm8k", "main", "train", HUB_REVISION),
+)
 SOLVERS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 DEFAULT_POOL = "published-solutions"
 _QUOTES = str.maketrans("’‘“”", "''\"\"")
@@ -73,7 +81,7 @@ class Gsm8kBestOfN:
     title = "GSM8K Best-of-N"
     summary = "1,319 grade-school maths questions; picks one of N sampled answers"
     sampling = SAMPLING
-    extras = ("solutions",)  # --data solutions=FILE: the default pool
+    extras = ("solutions", "shots")  # --data solutions=FILE: the default pool; shots=FILE: worked examples
 
     def load(self, request: LoadRequest) -> TaskData:
         """Questions with the pool's responses, labelled. The example id is the question's 0-based row."""
@@ -103,6 +111,15 @@ class Gsm8kBestOfN:
         """The questions in order, for sampling a policy."""
         return _questions(request).problems
 
+    def shots(self, request: LoadRequest, count: int) -> tuple[tuple[Message, Message], ...]:
+        """The first `count` training questions with their solutions, written as the system prompt asks for them."""
+        loaded = load(TRAIN, request, request.extras.get("shots"))
+        for note in loaded.notes:
+            request.notify(note)
+        if count > len(loaded.rows):
+            raise TaskError(f"{loaded.source.location}: has {len(loaded.rows)} questions, not {count} (--few-shot)")
+        return tuple(_shot(row) for row in loaded.rows[:count])
+
     def default_pool(self, request: LoadRequest) -> Pool:
         """The published answers, labelled: four a question."""
         questions = _questions(request)
@@ -126,6 +143,16 @@ class Gsm8kBestOfN:
 def gold_answer(answer: str) -> str | None:
     """The number after the last `####` of a published solution, in canonical form; None where there is none."""
     return parse_number(answer.rpartition("####")[2]) if "####" in answer else None
+
+
+def _shot(row: Row) -> tuple[Message, Message]:
+    """A training row as two turns: without the calculator's <<...>> notes, `#### 18` as a sentence."""
+    solution, mark, number = row.text("answer").rpartition("####")
+    if not mark:
+        raise row.error("answer", "a solution that ends in '#### NUMBER'", number[-40:])
+    steps = re.sub(r"<<[^>]*>>", "", solution).strip()
+    worked = f"{PREFILL} {steps}\nThe answer is {number.strip()}."
+    return Message("user", row.text("question", empty=False)), Message("assistant", worked)
 
 
 def _questions(request: LoadRequest) -> Questions:

@@ -28,6 +28,7 @@ SAMPLING = Sampling(
     max_tokens=512,
 )
 TEST_IDS = range(11, 511)
+SHOT_IDS = (2, 3, 4, 1, *range(5, 11))  # the prompt split; the three that its authors prompted with come first
 COUNTS = {"test": 500, "sanitized": 427, "full": 974}
 OPTIONS = {"variant": ("test", "sanitized", "full"), "unsafe_exec": ("no", "yes")}
 
@@ -109,6 +110,15 @@ class MbppBestOfN:
         """The problems of the variant in order of task_id, for sampling a policy."""
         return _problems(request).problems
 
+    def shots(self, request: LoadRequest, count: int) -> tuple[tuple[Message, Message], ...]:
+        """`count` problems of the prompt split (task_id 1 to 10) with their reference programs."""
+        loaded = load(FULL, request, request.file)
+        rows = {row.whole("task_id"): row for row in loaded.rows}
+        ids = [task_id for task_id in SHOT_IDS if task_id in rows]
+        if count > len(ids):
+            raise TaskError(f"{loaded.source.location}: has {len(ids)} problems to show, not {count} (--few-shot)")
+        return tuple(_shot(rows[task_id]) for task_id in ids[:count])
+
     def tests(self, request: LoadRequest) -> Mapping[str, Tests]:
         """Asserts, setup code and reference program of every problem, by example id."""
         return _problems(request).tests
@@ -183,11 +193,20 @@ def _problems(request: LoadRequest) -> Problems:
             raise TaskError(f"{row.where}: task_id {task_id} is already used: ids must be unique")
         tests[example_id] = _tests(row, variant)
         statement = row.text("prompt" if variant == "sanitized" else "text", empty=False)
-        asked = f'"""\n{statement}\n{tests[example_id].asserts[0]}\n"""'  # the frame of DogeRM and bigcode
-        problems.append(Problem(example_id, (Message("user", asked),), statement))
+        problems.append(Problem(example_id, (_asked(statement, tests[example_id]),), statement))
     if not problems:
         raise TaskError(f"{loaded.source.location}: has none of the test problems (task_id 11 to 510)")
     return Problems(tuple(problems), tests, loaded)
+
+
+def _shot(row: Row) -> tuple[Message, Message]:
+    tests = _tests(row, "full")
+    return _asked(row.text("text", empty=False), tests), Message("assistant", f"```python\n{tests.reference}\n```")
+
+
+def _asked(statement: str, tests: Tests) -> Message:
+    """The frame of DogeRM and bigcode: the statement and the first assert."""
+    return Message("user", f'"""\n{statement}\n{tests.asserts[0]}\n"""')
 
 
 def _tests(row: Row, variant: str) -> Tests:

@@ -9,11 +9,14 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import pool_generate
 from harness.cli._options import WAIT, files
 from harness.cli.evaluate import DATA, DATA_DIR, DB, JSON
 from harness.errors import ConfigError
 
 app = typer.Typer(help="Pools of sampled responses for Best-of-N tasks.", no_args_is_help=True)
+app.command("generate")(pool_generate.generate)
+app.command("check")(pool_generate.check)
 
 
 @app.callback()
