@@ -14,7 +14,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import db, demo, doctor, evaluate, export, leaderboard, ls, merge, pool, sandbox, scores
+from harness.cli import db, demo, doctor, evaluate, export, leaderboard, ls, merge, pool, sandbox, scores, sweep
 
 app = typer.Typer(
     name="harness",
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("merge")(merge.merge)
 app.command("eval")(evaluate.evaluate)
+app.command("sweep")(sweep.sweep)
 app.command("demo")(demo.demo)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
