@@ -180,7 +180,7 @@ def figures(rate: float, right: bool, count: int, peers: list[Peer]) -> list[dic
         theirs = count / peer.seconds
         lines.append({"name": f"{peer.name}_checks_per_s", "value": round(theirs, 1), "target": None, "ok": True})
         ratio = round(rate / theirs, 2)
-        ok = peer.passes == count and (target is None or ratio >= target)
+        ok = peer.passes >= 0.95 * count and (target is None or ratio >= target)  # its own wall limits may strike
         lines.append({"name": name, "value": ratio, "target": target, "ok": ok})
         if peer.passes != count:
             lines[-1]["reason"] = f"only {peer.passes} of {count} programs passed there"

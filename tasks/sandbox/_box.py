@@ -7,6 +7,7 @@ and "unsafe" start it plainly, and what restricts it comes from box/isolate.py.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -31,9 +32,16 @@ _START_S = 30.0
 _slots = itertools.count()
 
 
+@functools.cache
+def drops_user() -> bool:
+    """Are we root, and can we become somebody else? (In a rootless container there may be nobody else.)"""
+    ranges = (map(int, line.split()) for line in Path("/proc/self/uid_map").read_text().splitlines())
+    return os.getuid() == 0 and any(first <= _FIRST_UID and first + n >= _FIRST_UID + _UIDS for first, _, n in ranges)
+
+
 def ordinary_uid() -> int | None:
     """For root: an otherwise unused user id for the next box. For everyone else None: they stay who they are."""
-    if os.getuid() != 0:
+    if not drops_user():
         return None
     return _FIRST_UID + (os.getpid() * 16 + next(_slots)) % _UIDS
 
@@ -48,7 +56,8 @@ def _container(needs: Runtime, tier: Tier, *, as_root: bool) -> list[str]:
     if as_root:  # to become an ordinary user inside; given up before the first program
         argv += [word for cap in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{cap}")]
     else:
-        argv += ["--unshare-user"]
+        # a nested namespace may not map root without CAP_SETFCAP, so root of a container is called 1000 in the box
+        argv += ["--unshare-user", *(["--uid", "1000", "--gid", "1000"] if os.getuid() == 0 else [])]
     for name, value in {**_ENVIRONMENT, "LD_LIBRARY_PATH": needs.library_path}.items():
         argv += ["--setenv", name, value]
     binds = [(folder, folder) for folder in needs.folders] + list(needs.files) + [(str(_HERE / "box"), "/app/box")]

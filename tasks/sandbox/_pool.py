@@ -68,18 +68,22 @@ class Pool:
 
     def run(self, checks: Iterable[Check]) -> Iterator[Verdict]:
         """Verdicts in order. Holds a few hundred checks per worker at a time, and a verdict per distinct check."""
-        known: dict[bytes, Future[Verdict]] = {}
-        pending: deque[Future[Verdict]] = deque()
+        known: dict[bytes, Future[Verdict] | Verdict] = {}
+        pending: deque[bytes] = deque()
         source = iter(checks)
         while True:
             for item in itertools.islice(source, _AHEAD * self._size - len(pending)):
                 key = _key(item)
                 if key not in known:
                     known[key] = self._submit(item)
-                pending.append(known[key])
+                pending.append(key)
             if not pending:
                 return
-            yield pending.popleft().result()
+            key = pending.popleft()
+            found = known[key]
+            if not isinstance(found, Verdict):
+                found = known[key] = found.result()  # a future weighs ten times as much
+            yield found
 
     def _submit(self, item: Check) -> Future[Verdict]:
         future: Future[Verdict] = Future()

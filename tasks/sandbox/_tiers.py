@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.sandbox import _cgroup
+from tasks.sandbox._box import drops_user
 from tasks.sandbox._canaries import canaries
 from tasks.sandbox._limits import Limits, SandboxError, Tier, TierName
 from tasks.sandbox._runtime import own_python, readable_python, runtime
@@ -42,7 +43,8 @@ def best_tier(only: str | None = None) -> Tier:
         try:
             prove(tier)
         except (SandboxError, OSError) as error:
-            reasons.setdefault(tier.name, str(error))
+            first = reasons.get(tier.name)  # both ways to /proc failed: usually for one reason
+            reasons[tier.name] = str(error) if first in (None, str(error)) else f"{first}; then {error}"
             continue
         return tier
     tried = "; ".join(f"tier {name}: {reason}" for name, reason in reasons.items())
@@ -67,7 +69,7 @@ def _candidates(only: str | None, reasons: dict[str, str]) -> Iterator[Tier]:
             reasons["C"] = f"the kernel has no Landlock of ABI {landlock.LEAST_ABI} (Linux 6.2)"
         else:
             try:
-                python = readable_python() if name == "C" and os.getuid() == 0 else own_python()
+                python = readable_python() if name == "C" and drops_user() else own_python()
                 version = runtime(python).version
             except SandboxError as error:
                 reasons[name] = str(error)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tasks.sandbox._box import Box
+from tasks.sandbox._box import Box, drops_user
 from tasks.sandbox._cgroup import Janitor
 from tasks.sandbox._limits import Check, Limits, SandboxError, Tier, Verdict
 from tasks.sandbox._verdict import Ending, combine
@@ -35,7 +35,7 @@ def thread_limit(tier: Tier, limits: Limits) -> int | None:
     """RLIMIT_NPROC of a candidate. In tier C an ordinary user's own processes count too: a ceiling, with room."""
     if tier.name == "unsafe":
         return None
-    if tier.name == "C" and os.getuid() != 0:
+    if tier.name == "C" and not drops_user():
         return _tasks_of(os.getuid()) + limits.threads + 512
     return limits.threads + 2
 

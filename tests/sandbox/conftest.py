@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -81,7 +82,7 @@ def tier(request: pytest.FixtureRequest) -> Tier:
     try:
         return best_tier(request.param)
     except SandboxError as error:
-        pytest.skip(str(error))
+        unavailable(str(error))
 
 
 @pytest.fixture(scope="session", name="observed")
@@ -90,12 +91,19 @@ def _observed() -> Any:
     return observed
 
 
+def unavailable(why: str) -> NoReturn:
+    """Skip where the machine cannot have a tier; fail where a canary got out, which must not look like a skip."""
+    if re.search(r"canary '[^']*': (?!sandbox-error)", why):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
 @functools.cache
 def observed(user: str, tier: str, folder: str) -> dict[str, Any]:
     """Run a folder of hostile programs under observation: file name -> what was seen; "" -> what was left."""
     done = run_python(user, [str(world_readable_copy() / "observe.py"), tier, folder], timeout=900)
     if "SKIP" in done.stderr:
-        pytest.skip(done.stderr.strip().splitlines()[-1])
+        unavailable(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found
