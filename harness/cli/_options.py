@@ -30,6 +30,17 @@ def pairs(option: str, values: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def task_options(values: Sequence[str], more: dict[str, dict[str, str]] | None = None) -> dict[str, dict[str, str]]:
+    """["mbpp_bon.variant=full"] -> {"mbpp_bon": {"variant": "full"}}, on top of `more`; raises ConfigError."""
+    found = {task: dict(options) for task, options in (more or {}).items()}
+    for name, value in pairs("--task-option", values).items():
+        task, dot, option = name.partition(".")
+        if not dot or not task or not option:
+            raise ConfigError(f"--task-option {name}={value}: expected TASK.NAME=VALUE, like mbpp_bon.variant=full")
+        found.setdefault(task, {})[option] = value
+    return found
+
+
 def files(option: str, values: Sequence[str]) -> dict[str, Path]:
     """["task=FILE"] -> {"task": Path}; raises ConfigError when a file is not there."""
     found = {name: Path(rest) for name, rest in pairs(option, values).items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli._options import WAIT, comma_list, files, pairs
+from harness.cli._options import WAIT, comma_list, files, pairs, task_options
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ Tasks = Annotated[list[str] | None, typer.Option("--tasks", "-t", help="Tasks, s
 TaskFiles = Annotated[list[str] | None, typer.Option("--task-file", help="NAME=FILE: a task of your own (JSONL).")]
 Pools = Annotated[list[str] | None, typer.Option("--pool", help="TASK=NAME: which imported pool to use.")]
 Weights = Annotated[str | None, typer.Option("--weights", help="rewardbench: current or pre-2024-09-10.")]
+TaskOptions = Annotated[
+    list[str] | None, typer.Option("--task-option", help="TASK.NAME=VALUE, like mbpp_bon.variant=sanitized.")
+]
+UnsafeExec = Annotated[
+    bool, typer.Option("--unsafe-exec", help="Run programs without a sandbox; every label and row says so.")
+]
 BackendName = Annotated[str | None, typer.Option("--backend", help="See 'harness ls backends'.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
@@ -54,6 +60,7 @@ def evaluate(
     data: DATA = None,
     pool: Pools = None,
     weights: Weights = None,
+    task_option: TaskOptions = None,
     db: DB = Path("harness.duckdb"),
     backend: BackendName = None,
     device: Device = None,
@@ -98,7 +105,7 @@ def evaluate(
             data_dir=data_dir,
             data=files("--data", data or []),
             task_files=customs,
-            options={"rewardbench": {"weights": weights}} if weights else {},
+            options=task_options(task_option or [], {"rewardbench": {"weights": weights}} if weights else {}),
             pools=pairs("--pool", pool or []),
             limit=limit,
             seed=seed,

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from harness.cli import pool_generate
-from harness.cli._options import WAIT, files
-from harness.cli.evaluate import DATA, DATA_DIR, DB, JSON
+from harness.cli._options import WAIT, files, task_options
+from harness.cli.evaluate import DATA, DATA_DIR, DB, JSON, TaskOptions, UnsafeExec
 from harness.errors import ConfigError
 
 app = typer.Typer(help="Pools of sampled responses for Best-of-N tasks.", no_args_is_help=True)
@@ -31,6 +31,8 @@ def import_pool(
     name: Annotated[str | None, typer.Option("--name", help="Name of the pool; default: the file's name.")] = None,
     data_dir: DATA_DIR = None,
     data: DATA = None,
+    task_option: TaskOptions = None,
+    unsafe_exec: UnsafeExec = False,
     db: DB = Path("harness.duckdb"),
     wait: WAIT = False,
     as_json: JSON = False,
@@ -47,9 +49,12 @@ def import_pool(
         raise ConfigError(f"{task} is not a Best-of-N task: it takes no pool")
     if not file.is_file():
         raise ConfigError(f"{file}: there is no such file")
+    sources = files("--data", data or [])
     request = LoadRequest(
         data_dir=data_dir,
-        file=files("--data", data or []).get(task),
+        file=sources.get(task),
+        extras=sources,
+        options=task_options(task_option or [], {task: {"unsafe_exec": "yes"}} if unsafe_exec else {}).get(task, {}),
         notify=lambda sentence: print(f"{task}: {sentence}", file=sys.stderr),
     )
     pool = plugin.read_pool(file, name or _stem(file), request)
