@@ -137,47 +137,39 @@ class Kernel:
         self, out: Tensor, first: int, tensor: TensorPlan, weights: Sequence[float],
         rm: Stream, streams: Sequence[Stream], base: Stream | None,
     ) -> None:  # fmt: skip
+        """One block of output rows, from row `first` on."""
         count, width = out.shape
-        rows = torch.arange(first, first + count)
+        kept = max(0, min(count, self.plan.alignment.rm_rows - first))  # rows that the RM has
         ids = [self._index(i)[first : first + count] for i in range(len(streams))]
-        below = self._index(-1)[first : first + count] if base else None
-        owned = rows < self.plan.alignment.rm_rows
-        kept = int(owned.sum())
-        out.zero_()  # rows that no parent has
-        if kept:
-            out[:kept].copy_(rm.read(first * width, (first + kept) * width).view(kept, width))
+        below = self._index(-1)[first : first + kept] if base else None
         used = [i for i, weight in enumerate(weights) if weight]
-        if kept and used:
-            self._shared_rows(out, rows, [ids[i] for i in used], used, tensor, weights, rm, streams, base, below)
+        groups = self._groups([ids[i][:kept] for i in used], below) if kept and used else {}
+        if sum(map(len, groups.values())) < kept:
+            out[:kept].copy_(rm.read(first * width, (first + kept) * width).view(kept, width))
+        for group, chosen in groups.items():
+            present = [used[i] for i in range(len(used)) if group >> i & 1]
+            whole = len(chosen) == count
+            target = out if whole else torch.empty(len(chosen), width, dtype=out.dtype, device=out.device)
+            rows = chosen + first
+            mine = rm.gather(rows)
+            theirs = [streams[i].gather(ids[i][chosen]) for i in present]
+            root = base.gather(below[chosen]) if base is not None and below is not None else None
+            self.combine(target, mine, theirs, root, weights, present, tensor, partial(_grid, rows, width))
+            if not whole:
+                out[chosen.to(out.device)] = target
+        out[kept:].zero_()  # rows that no parent has
         for row in range(kept, count):
             self._new_row(out[row], [(streams[i], ids[i][row : row + 1], weights[i]) for i in range(len(ids))])
 
-    def _shared_rows(
-        self, out: Tensor, rows: Tensor, ids: Sequence[Tensor], used: Sequence[int], tensor: TensorPlan,
-        weights: Sequence[float], rm: Stream, streams: Sequence[Stream], base: Stream | None, below: Tensor | None,
-    ) -> None:  # fmt: skip
-        """Rows that the RM and some experts have, grouped by which experts have them."""
-        width = out.shape[1]
-        code = sum(((index >= 0).long() << i for i, index in enumerate(ids)), torch.zeros_like(rows))
-        code[rows >= self.plan.alignment.rm_rows] = 0
+    def _groups(self, ids: Sequence[Tensor], below: Tensor | None) -> dict[int, Tensor]:
+        """Rows by which experts have them: bits over `ids` -> places. Rows that none has are left out, and rows
+        that the base lacks (without a base row there is no task vector: the RM's row stays)."""
+        code = torch.zeros(len(ids[0]), dtype=torch.int64)
+        for i, index in enumerate(ids):
+            code |= (index >= 0).long() << i
         if below is not None:
-            code[below < 0] = 0  # without a base row there is no task vector: the RM's row stays
-        for group in sorted(set(code.tolist())):
-            if not group:
-                continue
-            chosen = (code == group).nonzero().flatten()
-            present = [i for i in range(len(ids)) if group >> i & 1]
-            whole = len(chosen) == len(rows)
-            target = out if whole else torch.empty(len(chosen), width, dtype=out.dtype, device=out.device)
-            mine = rm.gather(rows[chosen])
-            theirs = [streams[used[i]].gather(ids[i][chosen]) for i in present]
-            root = base.gather(below[chosen]) if base is not None and below is not None else None
-            numbers = rows[chosen]
-            self.combine(
-                target, mine, theirs, root, weights, [used[i] for i in present], tensor, partial(_grid, numbers, width)
-            )  # fmt: skip
-            if not whole:
-                out[chosen.to(out.device)] = target
+            code[below < 0] = 0
+        return {int(group): (code == group).nonzero().flatten() for group in sorted(set(code.tolist())) if group}
 
     def _new_row(self, out: Tensor, owners: Sequence[tuple[Stream, Tensor, float]]) -> None:
         """A token that only experts have: the one owner's row as it is, or the owners' weighted mean."""
@@ -229,8 +221,8 @@ class Kernel:
 
 
 def finite(values: Tensor) -> bool:
-    """No NaN and no infinity. A float32 sum sees both at the memory's speed; its own overflow is checked again."""
-    if math.isfinite(values.sum(dtype=torch.float32).item()):
+    """No NaN and no infinity. A sum sees both at the memory's speed; where it overflows itself, look again."""
+    if math.isfinite(values.sum().item()):  # accumulated in float32 for half precision
         return True
     low, high = torch.aminmax(values)
     return bool(torch.isfinite(low) & torch.isfinite(high))

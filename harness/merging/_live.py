@@ -7,6 +7,7 @@ lambda gives the same bytes. Nothing is written to disk, apart from a temporary 
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -40,8 +41,11 @@ class LiveMerge:
             self.tokenizer = load_tokenizer(Path(place))
         shapes = {tensor.name: tensor.shape for tensor in plan.tensors}
         self._targets = targets(plan.rm.name, plan.rm.names, shapes, self.model)
-        self._source = MappedSource() if self.device.type == "cpu" else DeviceSource(self.device)
-        self._sink = ParameterSink(self._targets, self.device)
+        compute = (
+            self.device if self.device.type == "cpu" or same_arithmetic(plan, self.device) else torch.device("cpu")
+        )
+        self._source = MappedSource() if compute.type == "cpu" else DeviceSource(compute)
+        self._sink = ParameterSink(self._targets, compute)
         self._checked: set[str] = set()
         self.warnings: list[str] = []
         if plan.recipe.sweep is None:
@@ -77,23 +81,45 @@ def _bounded(plan: MergePlan, tensor: TensorPlan) -> bool:
     return plan.method.bounded and dtypes == {tensor.dtype}
 
 
+def same_arithmetic(plan: MergePlan, device: torch.device) -> bool:
+    """Does this device give the processor's bytes for this method? Where it does not (other fused operations, say),
+    merges are computed on the processor and uploaded, so that a reward never depends on where the merge was made.
+    """
+    tensor = next(tensor for tensor in plan.tensors if tensor.kind == "body")
+    count, generator = 1 << 20, torch.Generator().manual_seed(0)
+    roles = [tensor.rm, *tensor.experts, *([tensor.base] if tensor.base else [])]
+    parts = [torch.randn(count, generator=generator).to(DTYPES[ref.dtype]) for ref in roles]
+    shares = [0.37 / len(tensor.experts)] * len(tensor.experts)
+    found = []
+    for place in (torch.device("cpu"), device):
+        rm, *rest = (part.to(place) for part in parts)
+        base = rest.pop() if tensor.base else None
+        out = torch.empty(count, dtype=DTYPES[tensor.dtype], device=place)
+        kernel = Kernel(plan, plan.recipe)
+        kernel.combine(out, rm, rest, base, shares, range(len(rest)), tensor, partial(torch.arange, count))
+        found.append(out.cpu().view(torch.uint8))
+    return torch.equal(*found)
+
+
 class ParameterSink:
     """Windows into the parameters themselves where dtype and device allow, else a buffer that is copied over."""
 
-    def __init__(self, targets: dict[str, Tensor], device: torch.device) -> None:
+    def __init__(self, targets: dict[str, Tensor], compute: torch.device) -> None:
         self._flat = {name: parameter.detach().view(-1) for name, parameter in targets.items()}
-        self._device = device
+        self._compute = compute
+
+    def _direct(self, tensor: TensorPlan) -> bool:
+        target = self._flat[tensor.name]
+        return target.dtype == DTYPES[tensor.dtype] and target.device.type == self._compute.type
 
     def window(self, tensor: TensorPlan, start: int, stop: int) -> Tensor:
-        target, dtype = self._flat[tensor.name], DTYPES[tensor.dtype]
-        if target.dtype == dtype:
-            return target[start:stop]
-        return torch.empty(stop - start, dtype=dtype, device=self._device)
+        if self._direct(tensor):
+            return self._flat[tensor.name][start:stop]
+        return torch.empty(stop - start, dtype=DTYPES[tensor.dtype], device=self._compute)
 
     def commit(self, tensor: TensorPlan, start: int, stop: int, window: Tensor) -> None:
-        target = self._flat[tensor.name]
-        if target.dtype != window.dtype:
-            target[start:stop].copy_(window)  # rounded to the output's dtype first, as a reload from disk would
+        if not self._direct(tensor):  # rounded to the output's dtype first, as a reload from disk would
+            self._flat[tensor.name][start:stop].copy_(window)
 
 
 class DeviceSource:

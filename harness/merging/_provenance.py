@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness._hashing import canonical_hash, folder_identity, light_identity
+from harness._hashing import canonical_hash, folder_identity
 from harness.config import Recipe
 from harness.errors import UserError
 from harness.merging._methods import get_method
@@ -90,8 +90,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def record(plan: Any, recipe: Recipe, parents: Mapping[str, Identity], weights: str, folder: Path) -> dict[str, Any]:
-    """merge.json's content. `weights`: hash of the output's weights; `folder`: the output, its small files written."""
+def record(plan: Any, recipe: Recipe, parents: Mapping[str, Identity], output: Identity) -> dict[str, Any]:
+    """merge.json's content; `output` is the written folder's identity."""
     alignment = plan.alignment
     return {
         "format": _FORMAT,
@@ -104,7 +104,7 @@ def record(plan: Any, recipe: Recipe, parents: Mapping[str, Identity], weights: 
         },
         "tokens": {**alignment.counts, "rows": alignment.rows, "rm_rows": alignment.rm_rows},
         "appended": [token for token, _ in alignment.appended],
-        "output": {"bytes": plan.nbytes, "identity": {"weights": weights, **light_identity(folder)}},
+        "output": {"bytes": plan.nbytes, "identity": dict(output)},
         "versions": versions(),
         "notes": list(plan.notes),
     }

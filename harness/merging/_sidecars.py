@@ -22,8 +22,8 @@ _COPIED = (
 _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def write_sidecars(plan: MergePlan, folder: Path) -> None:
-    """Copy configuration, tokenizer and template from the RM's folder into `folder`, edited for the output."""
+def write_sidecars(plan: MergePlan, folder: Path) -> bool:
+    """Copy configuration, tokenizer and template from the RM's folder into `folder`; True where any was edited."""
     source = plan.rm.checkpoint.folder
     for path in sorted({p for pattern in _COPIED for p in source.glob(pattern) if p.is_file()}):
         shutil.copyfile(path, folder / path.name)
@@ -32,6 +32,7 @@ def write_sidecars(plan: MergePlan, folder: Path) -> None:
         _write(folder / "config.json", edits)
     if plan.tokenizer is not None:
         _write_tokenizer(plan, folder)
+    return edits is not None or plan.tokenizer is not None
 
 
 def _config_edits(plan: MergePlan) -> dict[str, Any] | None:

@@ -22,23 +22,19 @@ class Buffers(threading.local):
 
     def __init__(self) -> None:
         self._slots: dict[int, Tensor] = {}
+        self._views: dict[tuple[int, int, str], tuple[Tensor, memoryview]] = {}
 
-    def get(self, slot: int, nbytes: int) -> Tensor:
-        """`nbytes` of uint8; the same memory at each call for that slot."""
-        if slot not in self._slots or len(self._slots[slot]) < nbytes:
-            self._slots[slot] = torch.empty(nbytes, dtype=torch.uint8)
-        return self._slots[slot][:nbytes]
-
-
-def view(raw: Tensor, ref_dtype: str) -> Tensor:
-    """Bytes as elements of a safetensors dtype."""
-    return raw.view(DTYPES[ref_dtype])
-
-
-def memory_of(raw: Tensor) -> memoryview:
-    """The bytes of a contiguous tensor on the CPU, without a copy."""
-    array: Any = raw.view(torch.uint8).numpy()
-    return memoryview(array)
+    def get(self, slot: int, nbytes: int, dtype: str) -> tuple[Tensor, memoryview]:
+        """`nbytes` as flat elements of a safetensors dtype and as bytes; the same memory at each call for a slot."""
+        key = slot, nbytes, dtype
+        if key not in self._views:
+            if slot not in self._slots or self._slots[slot].numel() < nbytes:
+                self._slots[slot] = torch.empty(nbytes, dtype=torch.uint8)
+                self._views = {known: value for known, value in self._views.items() if known[0] != slot}
+            raw = self._slots[slot][:nbytes]
+            array: Any = raw.numpy()
+            self._views[key] = raw.view(DTYPES[dtype]), memoryview(array)
+        return self._views[key]
 
 
 class FileSource:
@@ -76,21 +72,20 @@ class _FileStream:
         self._at = 0  # bytes hashed so far
 
     def read(self, start: int, stop: int) -> Tensor:
-        raw = self._buffers.get(self._slot, (stop - start) * self._size)
-        self._fill(raw, start * self._size)
-        return view(raw, self._ref.dtype)
+        values, block = self._buffers.get(self._slot, (stop - start) * self._size, self._ref.dtype)
+        self._fill(block, start * self._size)
+        return values
 
     def gather(self, rows: Tensor) -> Tensor:
         width = self._ref.numel // max(1, self._ref.shape[0]) * self._size
-        raw = self._buffers.get(self._slot, len(rows) * width)
+        values, block = self._buffers.get(self._slot, len(rows) * width, self._ref.dtype)
         edges = [0, *((rows.diff() != 1).nonzero().flatten() + 1).tolist(), len(rows)]
         starts = rows[torch.tensor(edges[:-1])].tolist()
         for first, last, row in zip(edges, edges[1:], starts, strict=False):
-            self._fill(raw[first * width : last * width], row * width)
-        return view(raw, self._ref.dtype).view(len(rows), -1)
+            self._fill(block[first * width : last * width], row * width)
+        return values.view(len(rows), -1)
 
-    def _fill(self, raw: Tensor, offset: int) -> None:
-        block = memory_of(raw)
+    def _fill(self, block: memoryview, offset: int) -> None:
         done = 0
         while done < len(block):
             count = os.preadv(self._file, [block[done:]], self._ref.offset + offset + done)

@@ -22,13 +22,13 @@ from torch import Tensor
 
 from harness._hashing import Digests, file_digests, fold, light_identity, recall, remember, stamp, tensor_digest
 from harness.errors import MergeError
-from harness.merging._checkpoint import INDEX, SINGLE
+from harness.merging._checkpoint import INDEX, ITEM_SIZE, SINGLE
 from harness.merging._folder import whole_folder
-from harness.merging._kernel import DTYPES, Kernel
+from harness.merging._kernel import Kernel
 from harness.merging._plan import MergePlan, Parent, TensorPlan
 from harness.merging._provenance import MERGE_FILE, card, record
 from harness.merging._sidecars import write_sidecars
-from harness.merging._source import Buffers, FileSource, memory_of
+from harness.merging._source import Buffers, FileSource
 
 Progress = Callable[[int, int], None]
 """(bytes written, bytes in all); called from the writing threads, about once a chunk."""
@@ -68,10 +68,11 @@ def write_merge(
         finally:
             source.close()
             sink.close()
-        write_sidecars(plan, folder)
+        edited = write_sidecars(plan, folder)
         identities = _parent_identities(plan, missing, source.digests)
         weights = fold(sink.digests)
-        entry = record(plan, plan.recipe, identities, weights, folder)
+        light = light_identity(folder) if edited else identities["rm"]
+        entry = record(plan, plan.recipe, identities, {**light, "weights": weights})
         entry["notes"] += kernel.warnings
         (folder / MERGE_FILE).write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(card(entry), encoding="utf-8")
@@ -174,15 +175,17 @@ class FolderSink:
             self._file_of[tensor.name] = name
 
     def window(self, tensor: TensorPlan, start: int, stop: int) -> Tensor:
-        dtype = DTYPES[tensor.dtype]
-        return self._buffers.get(0, (stop - start) * dtype.itemsize).view(dtype)
+        return self._block(tensor, start, stop)[0]
+
+    def _block(self, tensor: TensorPlan, start: int, stop: int) -> tuple[Tensor, memoryview]:
+        return self._buffers.get(0, (stop - start) * ITEM_SIZE[tensor.dtype], tensor.dtype)
 
     def commit(self, tensor: TensorPlan, start: int, stop: int, window: Tensor) -> None:  # noqa: ARG002
         """Ranges of one tensor come in order (its hash depends on it); tensors in any order, from any thread."""
-        block = memory_of(window)
+        block = self._block(tensor, start, stop)[1]  # the window's own memory: each thread has one
         file, offset = self._places[tensor.name]
         self._hashes[tensor.name].update(block)
-        _write_all(file, block, offset + start * window.element_size())
+        _write_all(file, block, offset + start * ITEM_SIZE[tensor.dtype])
         if self._progress:
             self._written += len(block)
             self._progress(self._written, self._plan.nbytes)
