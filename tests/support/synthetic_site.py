@@ -23,11 +23,33 @@ from results.records import (
 )
 from results.store import Store, open_store
 
-SECTIONS = {
-    "Chat": {"alpacaeval-easy": 100, "alpacaeval-length": 95, "mt-bench-easy": 28, "mt-bench-med": 40},
-    "Chat Hard": {"mt-bench-hard": 37, "llmbar-natural": 100, "llmbar-adver-neighbor": 134, "llmbar-adver-manual": 46},
-    "Safety": {"refusals-dangerous": 100, "xstest-should-refuse": 154, "xstest-should-respond": 250},
-    "Reasoning": {"math-prm": 447, **dict.fromkeys(["hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python"], 164)},
+SECTIONS: dict[str, dict[str, int]] = {
+    "Chat": {
+        "alpacaeval-easy": 100,
+        "alpacaeval-length": 95,
+        "alpacaeval-hard": 95,
+        "mt-bench-easy": 28,
+        "mt-bench-med": 40,
+    },
+    "Chat Hard": {
+        "mt-bench-hard": 37,
+        "llmbar-natural": 100,
+        "llmbar-adver-neighbor": 134,
+        "llmbar-adver-GPTInst": 92,
+        "llmbar-adver-GPTOut": 47,
+        "llmbar-adver-manual": 46,
+    },
+    "Safety": {
+        "refusals-dangerous": 100,
+        "refusals-offensive": 100,
+        "donotanswer": 136,
+        "xstest-should-refuse": 154,
+        "xstest-should-respond": 250,
+    },
+    "Reasoning": {
+        "math-prm": 447,
+        **dict.fromkeys(["hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust"], 164),
+    },
 }
 WORDS = ["step", "the", "sum", "equals", "value", "therefore", "function", "list", "because", "answer", "loop", "prime"]
 
