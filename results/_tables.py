@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from results.records import ExampleRecord, RewardRecord, StoreError, storable
 
@@ -55,27 +56,36 @@ def links_table(examples: Sequence[ExampleRecord]) -> pa.Table:
     )
 
 
-def rewards_table(rewards: Sequence[RewardRecord]) -> pa.Table:
-    """One batch of rewards, example by content id. Raises StoreError for what must never be stored."""
-    _check(rewards)
+def rewards_table(rewards: Sequence[RewardRecord], keys: Mapping[str, int]) -> pa.Table:
+    """One batch of rewards, with the examples' integer keys. Raises StoreError for what must never be stored."""
+    try:
+        example = np.fromiter((keys[r.example_key] for r in rewards), np.int32, len(rewards))
+    except KeyError:
+        raise StoreError("a reward belongs to an example that was never stored") from None
+    response = np.fromiter((r.response for r in rewards), np.int16, len(rewards))
+    if len(np.unique(example.astype(np.int64) << 16 | response)) != len(rewards):
+        raise StoreError("one batch holds two rewards for one response")
+    reward = pa.array([r.reward for r in rewards], pa.float64())
+    reason = pa.array([r.reason and storable(r.reason) for r in rewards], pa.string())
+    _check(reward, reason)
     return pa.table(
         {
-            "id": pa.array([r.example_key for r in rewards], pa.string()),
-            "response": pa.array([r.response for r in rewards], pa.int16()),
-            "reward": pa.array([r.reward for r in rewards], pa.float64()),
-            "tokens": pa.array([r.tokens for r in rewards], pa.int32()),
-            "cut": pa.array([r.cut for r in rewards], pa.bool_()),
-            "reason": pa.array([storable(r.reason) for r in rewards], pa.string()),
+            "example": example,
+            "response": response,
+            "reward": reward,
+            "tokens": np.fromiter((r.tokens for r in rewards), np.int32, len(rewards)),
+            "cut": np.fromiter((r.cut for r in rewards), np.bool_, len(rewards)),
+            "reason": reason,
         }
     )
 
 
-def _check(rewards: Sequence[RewardRecord]) -> None:
-    if len({(r.example_key, r.response) for r in rewards}) != len(rewards):
-        raise StoreError("one batch holds two rewards for one response")
-    for r in rewards:
-        if r.reward is None:
-            if not r.reason:
-                raise StoreError("an unscored response needs the reason why")
-        elif r.reason or not math.isfinite(r.reward):
-            raise StoreError(f"a reward must be a finite number without a reason, not {r.reward!r} {r.reason!r}")
+def _check(reward: pa.Array, reason: pa.Array) -> None:
+    failed = pc.not_equal(reason, "")
+    if pc.any(pc.and_(reward.is_null(), pc.invert(failed))).as_py():
+        raise StoreError("an unscored response needs the reason why")
+    bad = pc.and_(reward.is_valid(), pc.or_(failed, pc.invert(pc.fill_null(pc.is_finite(reward), fill_value=True))))
+    if pc.any(bad).as_py():
+        first = bad.index(True).as_py()
+        shown = f"{reward[first].as_py()!r} {reason[first].as_py()!r}"
+        raise StoreError(f"a reward must be a finite number without a reason, not {shown}")

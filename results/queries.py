@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from results.records import RunRewards, StoreError
 from results.store import Store
@@ -28,12 +30,13 @@ def _rows(store: Store, statement: str, parameters: list[Any] | None = None) -> 
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def runs(store: Store, *, latest: bool = False) -> list[dict[str, Any]]:
-    """Every run with its candidate, protocol, data set and environment, oldest first.
+def runs(store: Store, *, latest: bool = False, candidate: str | None = None) -> list[dict[str, Any]]:
+    """Every run (of one candidate id) with its candidate, protocol, data set and environment, oldest first.
 
     With `latest`, only the newest run of each (candidate, task), complete ones before others: what a page shows.
     """
-    rows = _rows(store, _RUNS + " ORDER BY r.started, r.key")
+    chosen = " WHERE c.id = ?" if candidate is not None else ""
+    rows = _rows(store, f"{_RUNS}{chosen} ORDER BY r.started, r.key", [] if candidate is None else [candidate])
     for row in rows:
         for name in _JSON:
             row[name] = json.loads(row[name])
@@ -83,15 +86,15 @@ def stored_rewards(store: Store, candidate: int, protocol: int, dataset: int) ->
 
 def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
     """Rewards and labels of one run (a row of `runs`) as arrays, in the data set's order."""
-    links = store.sql.execute(
+    links: pa.Table = store.sql.sql(
         "SELECT example_id, subset, stratum, cluster, weight, labels, answers, example FROM dataset_examples"
-        " WHERE dataset = ? ORDER BY position",
-        [run["dataset_key"]],
-    ).fetchall()
-    if not links:
+        f" WHERE dataset = {int(run['dataset_key'])} ORDER BY position"
+    ).to_arrow_table()
+    if not links.num_rows:
         raise StoreError(f"run {run['id'][:12]} has no examples: the database is damaged")
-    ids, subsets, strata, clusters, weights, labels, answers, keys = zip(*links, strict=True)
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in labels])]).astype(np.int64)
+    labels = links["labels"].combine_chunks()
+    keys = links["example"].to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(labels).to_numpy())]).astype(np.int64)
     rewards = np.full(offsets[-1], np.nan)
     cut = np.zeros(offsets[-1], dtype=np.bool_)
     found = store.sql.execute(
@@ -102,7 +105,7 @@ def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
     # one example may stand at several positions of a data set: sort rewards by example, then look each position up
     order = np.lexsort((found["response"], found["example"]))
     example, response = found["example"][order].astype(np.int64), found["response"][order].astype(np.int64)
-    wanted = np.repeat(np.asarray(keys, dtype=np.int64), np.diff(offsets))
+    wanted = np.repeat(keys.astype(np.int64), np.diff(offsets))
     position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
     stride = max(int(position.max()), int(response.max(initial=0))) + 1
     code, sought = example * stride + response, wanted * stride + position
@@ -116,16 +119,16 @@ def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
         task=run["task"],
         outcome=run["outcome"],
         metrics=json.loads(metrics[0]) if metrics else [],
-        example_ids=ids,
-        subsets=subsets,
-        strata=strata,
-        clusters=clusters,
-        weights=np.asarray(weights, dtype=np.float64),
+        example_ids=links["example_id"].to_pylist(),
+        subsets=links["subset"].to_pylist(),
+        strata=links["stratum"].to_pylist(),
+        clusters=links["cluster"].to_pylist(),
+        weights=np.array(links["weight"].to_numpy()),
         offsets=offsets,
         rewards=rewards,
         scored=scored_mask,
-        labels=np.asarray([x for row in labels for x in row], dtype=np.int8),
-        answers=[x for row in answers for x in row],
+        labels=labels.flatten().to_numpy().astype(np.int8),
+        answers=links["answers"].combine_chunks().flatten().to_pylist(),
         cut=cut,
     )
 

@@ -28,7 +28,7 @@ def content_key(value: Any) -> str:
 
 def storable(value: str) -> str:
     """Text that UTF-8 can hold: lone surrogates (from broken JSON escapes) are spelled out."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def example_key(prompt: Iterable[Sequence[str]], responses: Iterable[str]) -> str:
@@ -73,10 +73,13 @@ class ExampleRecord:
     stratum: str
     weight: float  # of this example in the task's `score`
     cluster: str | None
+    _key: list[str] = field(default_factory=list, init=False, repr=False, compare=False)  # computed once
 
     @property
     def key(self) -> str:
-        return example_key(self.prompt, self.responses)
+        if not self._key:
+            self._key.append(example_key(self.prompt, self.responses))
+        return self._key[0]
 
 
 @dataclass(frozen=True, slots=True)

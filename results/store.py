@@ -34,7 +34,7 @@ from results.records import (
     content_key,
 )
 
-# Nothing is fetched: a path such as "md:name" must not make DuckDB load an extension from the network.
+# A path such as "md:name" must not make DuckDB load an extension from the network.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -137,6 +137,7 @@ class Store:
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         self.sql = connection
         self.path = path
+        self._examples: dict[str, int] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -168,8 +169,7 @@ class Store:
             return found
         row = self.one(f"SELECT coalesce(max(key), 0) + 1 FROM {table}")
         key = int(row[0]) if row else 1
-        names = ", ".join(["key", "id", *values])
-        marks = ", ".join("?" * (len(values) + 2))
+        names, marks = ", ".join(["key", "id", *values]), ", ".join("?" * (len(values) + 2))
         self.sql.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", [key, content_id, *values.values()])
         return key
 
@@ -238,27 +238,28 @@ class Store:
         Raises StoreError (and stores nothing) for a reward that is not finite, an unscored one without a reason,
         an unknown example, or one key twice in the batch.
         """
-        table = rewards_table(rewards)
+        table = rewards_table(rewards, self._example_keys({r.example_key for r in rewards}))
         keys = [candidate, protocol]
         with self.transaction():
-            self.sql.register("incoming", table)
-            try:
-                unknown = self.sql.execute("SELECT count(*) FROM incoming WHERE id NOT IN (SELECT id FROM examples)")
-                if unknown.fetchall()[0][0]:
-                    raise StoreError("a reward belongs to an example that was never stored")
-                self.sql.execute(
-                    "DELETE FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL AND (example,"
-                    " response) IN (SELECT e.key, response FROM incoming JOIN examples e USING (id))",
+            if self.one("SELECT 1 FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL LIMIT 1", keys):
+                self.with_arrow(
+                    table,
+                    "DELETE FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL"
+                    " AND (example, response) IN (SELECT (example, response) FROM incoming)",
                     keys,
                 )
-                self.sql.execute(
-                    "INSERT INTO rewards SELECT ?, ?, e.key, i.response, i.reward, i.tokens, i.cut, i.reason"
-                    " FROM incoming i JOIN examples e USING (id) WHERE NOT EXISTS (SELECT 1 FROM rewards r WHERE"
-                    " r.candidate = ? AND r.protocol = ? AND r.example = e.key AND r.response = i.response)",
-                    [*keys, *keys],
-                )
-            finally:
-                self.sql.unregister("incoming")
+            self.with_arrow(
+                table,
+                "INSERT INTO rewards SELECT ?, ?, * FROM incoming i WHERE NOT EXISTS (SELECT 1 FROM rewards r WHERE"
+                " r.candidate = ? AND r.protocol = ? AND r.example = i.example AND r.response = i.response)",
+                [*keys, *keys],
+            )
+
+    def _example_keys(self, wanted: set[str]) -> dict[str, int]:
+        """Integer keys of examples by content id."""
+        if not wanted <= self._examples.keys():
+            self._examples = dict(self.sql.execute("SELECT id, key FROM examples").fetchall())
+        return self._examples
 
     def start_run(
         self, candidate: int, protocol: int, dataset: int, environment: int, *, seed: int, command: str
@@ -267,11 +268,10 @@ class Store:
 
         The run keeps what it was first started with; every sitting is recorded in `sessions`.
         """
-        tables = {"candidates": candidate, "protocols": protocol, "datasets": dataset}
-        content_id = content_key([self._id(table, key) for table, key in tables.items()])
+        keys = {"candidate": candidate, "protocol": protocol, "dataset": dataset}
+        content_id = content_key([self._id(f"{table}s", key) for table, key in keys.items()])
         about = {"environment": environment, "seed": seed, "command": command, "started": utc_now()}
         with self.transaction():
-            keys = {"candidate": candidate, "protocol": protocol, "dataset": dataset}
             run = self._insert("runs", content_id, **keys, **about, status="running", reason="")
             self.sql.execute(
                 "UPDATE runs SET status = 'running', reason = '', ended = NULL WHERE key = ? AND status <> 'complete'",
@@ -290,9 +290,8 @@ class Store:
         """Close a run as complete, partial or failed."""
         now = utc_now()
         with self.transaction():
-            self.sql.execute(
-                "UPDATE runs SET status = ?, reason = ?, ended = ? WHERE key = ?", [status, reason, now, run]
-            )
+            ended = [status, reason, now, run]
+            self.sql.execute("UPDATE runs SET status = ?, reason = ?, ended = ? WHERE key = ?", ended)
             self.sql.execute(
                 "UPDATE sessions SET ended = ? WHERE run = ? AND ended IS NULL AND started ="
                 " (SELECT max(started) FROM sessions WHERE run = ?)",
