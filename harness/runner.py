@@ -88,8 +88,8 @@ def _candidate(spec: str | Candidate, request: EvalRequest) -> Candidate:
         if request.candidate_name is None:
             raise ConfigError("--backend replay needs --candidate NAME: a replayed candidate is its name")
         return candidates.named(request.candidate_name, "replay")
-    if request.backend == "fake" and not spec.startswith("baseline:"):
-        return candidates.named(request.candidate_name or spec, "fake")
+    if request.backend in ("fake", "judge") and not spec.startswith("baseline:"):
+        return candidates.named(request.candidate_name or spec, request.backend)
     return candidates.resolve(spec, name=request.candidate_name)
 
 

@@ -13,7 +13,10 @@ from harness.cli._options import WAIT, comma_list, files, pairs, task_options
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.runner import RunResult
+    from harness.scoring._types import BatchReport
 
 DB = Annotated[Path, typer.Option("--db", help="Results database.")]
 DATA_DIR = Annotated[
@@ -39,7 +42,29 @@ UnsafeExec = Annotated[
 BackendName = Annotated[str | None, typer.Option("--backend", help="See 'harness ls backends'.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
-BatchTokens = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Tokens a batch.")]
+
+
+def batch_size(text: str) -> int | None:
+    """--batch-tokens: a number, or None for auto."""
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise typer.BadParameter(f"'{text}' is neither a number of at least 1 nor auto")
+    return int(text)
+
+
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-tokens", parser=batch_size, metavar="N|auto", help="Tokens a batch; auto (default) finds what fits."
+    ),
+]
+Attn = Annotated[str | None, typer.Option("--attn", help="cascade, varlen, flex or padded; default: the fastest.")]
+BackendOptions = Annotated[
+    list[str] | None, typer.Option("--backend-option", help="NAME=VALUE of one backend; may be repeated.")
+]
+LogJson = Annotated[Path | None, typer.Option("--log-json", help="Append one JSON line a batch to this file.")]
+RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run model classes that a checkpoint brings.")]
 ChatTemplate = Annotated[
     str | None, typer.Option("--chat-template", help="Template or its file; default: the candidate's own.")
 ]
@@ -66,6 +91,10 @@ def evaluate(
     device: Device = None,
     dtype: Dtype = None,
     batch_tokens: BatchTokens = None,
+    attn: Attn = None,
+    backend_option: BackendOptions = None,
+    trust_remote_code: RemoteCode = False,
+    log_json: LogJson = None,
     chat_template: ChatTemplate = None,
     system_prompt: SystemPrompt = None,
     max_length: MaxLength = None,
@@ -88,6 +117,10 @@ def evaluate(
         device=device,
         dtype=dtype,
         batch_tokens=batch_tokens,
+        attn=attn,
+        extra=pairs("--backend-option", backend_option or []),
+        trust_remote_code=trust_remote_code,
+        on_batch=batch_log(log_json),
         chat_template=chat_template,
         system_prompt=system_prompt,
         max_length=max_length,
@@ -117,6 +150,17 @@ def evaluate(
     report(results, as_json, db)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(3)
+
+
+def batch_log(path: Path | None) -> Callable[[BatchReport], None]:
+    """What writes --log-json: one line a batch, at once, so that it can be followed."""
+    if path is None:
+        return lambda _: None
+    try:
+        file = path.open("a", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise ConfigError(f"--log-json {path}: cannot be written ({error.strerror})") from None
+    return lambda report: print(json.dumps(report.as_json()), file=file)
 
 
 def _check(

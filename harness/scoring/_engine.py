@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from harness.scoring._model import LoadedModel
 
 
+_KEPT = 8  # encoded request lists: the tasks of a sweep
+
+
 class Reader(Protocol):
     """From hidden states to a value a sequence."""
 
-    classifier: bool  # a sequence classifier; otherwise a causal language model
+    task: str  # the model class to load: SequenceClassification, TokenClassification or CausalLM
 
     def settings(self) -> Mapping[str, Any]:
         """What of it can change a reward (part of the protocol)."""
@@ -45,8 +48,8 @@ class Reader(Protocol):
         """Positions of the sequence whose hidden states are read, at least one, ascending."""
         ...
 
-    def values(self, states: States) -> torch.Tensor:
-        """(branches,) float32; a branch's value depends on its own rows only. NaN: it has no reward."""
+    def values(self, states: States, batch: Batch) -> torch.Tensor:
+        """(branches,) float32, groups in order; a value depends on its branch's rows only. NaN: there is none."""
         ...
 
 
@@ -61,8 +64,8 @@ class Engine:
         self.dtype = choose_dtype(options.dtype, self.found, self.device)
         self.attention = choose_attention(options.attn, self.found, self.device, self.dtype)
         self._loaded: LoadedModel | None = None
-        self._encoded: tuple[Sequence[Request], list[Encoded]] | None = None
         self._guard: Guard | None = None
+        self._encoded: dict[int, tuple[Sequence[Request], list[Encoded]]] = {}
         if options.batch_tokens is not None and options.batch_tokens < 1:
             raise ScoringError(f"--batch-tokens {options.batch_tokens}: it must be at least 1")
 
@@ -87,7 +90,7 @@ class Engine:
                 device=self.device,
                 dtype=self.dtype,
                 attention=self.attention,
-                classifier=self._reader.classifier,
+                task=self._reader.task,
                 trusted=self._options.trust_remote_code,
             )
             self._reader.bind(self._loaded)
@@ -105,14 +108,17 @@ class Engine:
             self._reader.bind(self._loaded)
 
     def encode(self, requests: Sequence[Request]) -> list[Encoded]:
-        """Token ids of all requests, kept for the next lambda of a sweep, which brings the same list."""
-        if self._encoded is None or self._encoded[0] is not requests:
-            self._encoded = (requests, self._encode(requests))
-        return self._encoded[1]
+        """Token ids of all requests, kept for the next lambda of a sweep, which brings the same list object."""
+        held = self._encoded.get(id(requests))
+        if held is None or held[0] is not requests:
+            held = requests, self._unshared(Encoder(self.load().tokenizer, self.text).encode(requests))
+            while len(self._encoded) >= _KEPT:
+                self._encoded.pop(next(iter(self._encoded)))
+            self._encoded[id(requests)] = held
+        return held[1]
 
-    def _encode(self, requests: Sequence[Request]) -> list[Encoded]:
+    def _unshared(self, encoded: list[Encoded]) -> list[Encoded]:
         """A window that a kernel cannot share across keeps long sequences whole."""
-        encoded = Encoder(self.load().tokenizer, self.text).encode(requests)
         window = self.found.window
         if self.attention != "varlen" or window is None:
             return encoded
@@ -137,7 +143,7 @@ class Engine:
 
         states = self.load().forward(batch, self._reader.rows, budget)
         with torch.inference_mode():
-            return self._reader.values(states)
+            return self._reader.values(states, batch)
 
     def computed(self, batch: Batch) -> int:
         """Tokens that go through the model for a batch."""

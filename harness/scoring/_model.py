@@ -54,10 +54,10 @@ def load_model(
     device: str,
     dtype: str,
     attention: str,
-    classifier: bool = True,
+    task: str = "SequenceClassification",
     trusted: bool = False,
 ) -> LoadedModel:
-    """Load a candidate's model (a causal LM where not `classifier`) and tokenizer.
+    """Load a candidate's model, of transformers' auto class for `task`, and its tokenizer.
 
     Raises CandidateError for a folder that is not complete, ScoringError for a kernel that this model cannot use.
     """
@@ -68,7 +68,7 @@ def load_model(
             live = _live(candidate.recipe, device, dtype)
             model, tokenizer = live.model, live.tokenizer
         else:
-            model, tokenizer = _from_disk(found, dtype, classifier=classifier, trusted=trusted)
+            model, tokenizer = _from_disk(found, dtype, task=task, trusted=trusted)
     place = torch.device(device)
     model = model.to(place).eval()
     if attention == "padded":
@@ -88,13 +88,13 @@ def _live(recipe: Recipe, device: str, dtype: str) -> Any:
     return LiveMerge.of(recipe, device=device, dtype=getattr(torch, dtype))
 
 
-def _from_disk(found: Description, dtype: str, *, classifier: bool, trusted: bool) -> tuple[Any, Any]:
+def _from_disk(found: Description, dtype: str, *, task: str, trusted: bool) -> tuple[Any, Any]:
+    import transformers
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-    kind = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
+    kind = getattr(transformers, f"AutoModelFor{task}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=trusted)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(found.folder, trust_remote_code=trusted)
         model, report = kind.from_pretrained(
             found.folder,
             dtype=getattr(torch, dtype),

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.candidate import Candidate
-from harness.scoring._batching import Branch, Group
+from harness.scoring._batching import Batch, Branch, Group
 from harness.scoring._describe import check_reward_model
 from harness.scoring._engine import Engine
 from harness.scoring._types import Backend, Request, ScoringOptions
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class ScalarReader:
     """A classifier with one linear output."""
 
-    classifier = True
+    task = "SequenceClassification"
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -41,7 +41,7 @@ class ScalarReader:
     def rows(self, group: Group, branch: Branch) -> Sequence[int]:
         return [len(group.prefix) + len(branch.suffix) - 1]
 
-    def values(self, states: States) -> torch.Tensor:
+    def values(self, states: States, batch: Batch) -> torch.Tensor:  # noqa: ARG002
         return self._head(states.last())[:, 0]
 
 
@@ -56,6 +56,7 @@ class HfBackend:
         return {"backend": "hf", **self.engine.settings()}
 
     def follow(self, candidate: Candidate) -> None:
+        """The next merge of the same sweep."""
         self.engine.follow(candidate)
 
     def score(self, requests: Sequence[Request], done: Collection[tuple[str, int]]) -> Iterator[list[RewardRecord]]:
