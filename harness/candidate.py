@@ -60,7 +60,7 @@ def resolve(spec: str, *, name: str | None = None) -> Candidate:
 
 def baseline(spec: str) -> Candidate:
     """A rule that needs no model, for example baseline:length."""
-    from harness.scoring.baseline import RULES
+    from harness.scoring._rules import RULES
 
     rule = spec.removeprefix("baseline:")
     if rule not in RULES:

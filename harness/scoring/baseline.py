@@ -8,35 +8,15 @@ longer; 5 of the 6 pairs of equal length prefer the second response).
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.candidate import Candidate
+from harness.scoring._rules import RULES
 from harness.scoring._types import Backend, Request, ScoringOptions
 from results.records import RewardRecord
 
-SUMMARY = "no model: baseline:length, baseline:short, baseline:random"
 BATCH = 4096
-
-
-_LATER = 1e-6  # decides between equally long responses and nothing else
-
-
-def _length(request: Request, seed: int) -> float:  # noqa: ARG001
-    return len(request.text) + _LATER * request.response
-
-
-def _short(request: Request, seed: int) -> float:  # noqa: ARG001
-    return -len(request.text) + _LATER * request.response
-
-
-def _random(request: Request, seed: int) -> float:
-    text = f"{seed}\0{request.example_key}\0{request.response}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
-
-
-RULES: dict[str, Callable[[Request, int], float]] = {"length": _length, "short": _short, "random": _random}
 
 
 class BaselineBackend:

@@ -10,7 +10,6 @@ from harness.candidate import Candidate
 from harness.scoring._types import Backend, Request, ScoringOptions
 from results.records import RewardRecord
 
-SUMMARY = "no model: a reward that is a pure function of the text (tests, dry runs)"
 BATCH = 256
 
 

@@ -17,7 +17,6 @@ from harness.errors import ScoringError
 from harness.scoring._types import Backend, Request, ScoringOptions
 from results.records import RewardRecord
 
-SUMMARY = "rewards from a file (--rewards FILE --candidate NAME)"
 BATCH = 4096
 
 
