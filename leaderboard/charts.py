@@ -44,10 +44,10 @@ def line_chart(
     x_title: str,
     title: str,
     log: bool = False,
-    markers: Sequence[float] = (),
+    markers: Sequence[tuple[float, str]] = (),
     x_text: Callable[[float], str] = "{:g}".format,
 ) -> Markup:
-    """Lines with bands over a common x axis. `log`: base 2, for N; `markers`: dashed vertical lines at these x."""
+    """Lines with bands over a common x axis. `log`: base 2, for N; `markers`: dashed lines at x, with a word."""
     lines = [Series(s.name, [p for p in s.points if math.isfinite(p.value)]) for s in series]
     lines = [s for s in lines if s.points]
     if not lines:
@@ -55,7 +55,7 @@ def line_chart(
     xs = sorted({p.x for s in lines for p in s.points})
     x, y, ticks = _x_scale(xs, log), *_y_scale(lines)
     parts = [_grid(y, ticks), _x_axis(xs, x, x_title, log, x_text)]
-    parts += [f'<path class="mark" d="M{_f(x(at))} {TOP}V{HEIGHT - BOTTOM}"/>' for at in markers]
+    parts += [_mark(x(at), word) for at, word in markers]
     parts += [_band(s, i, x, y) for i, s in enumerate(lines)]
     parts += [_line(s, i, x, y, x_title, x_text) for i, s in enumerate(lines)]
     parts.append(_names(lines, y))
@@ -104,6 +104,11 @@ def _x_axis(xs: Sequence[float], x: Scale, title: str, log: bool, x_text: Callab
     texts = "".join(f'<text x="{_f(x(v))}" y="{HEIGHT - 24}" class="m">{escape(x_text(v))}</text>' for v in keep)
     middle = _f((LEFT + WIDTH - RIGHT) / 2)
     return f'{texts}<text x="{middle}" y="{HEIGHT - 6}" class="m">{escape(title)}</text>'
+
+
+def _mark(at: float, word: str) -> str:
+    line = f'<path class="mark" d="M{_f(at)} {TOP}V{HEIGHT - BOTTOM}"/>'
+    return f'{line}<text x="{_f(at)}" y="{TOP - 3}" class="m">{escape(view.visible(view.shorten(word, LABEL)))}</text>'
 
 
 def _spread(xs: Sequence[float]) -> list[float]:

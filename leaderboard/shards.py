@@ -28,6 +28,7 @@ from results.queries_page import ExampleText
 LIMIT = 600_000  # bytes of a shard
 RAW = 1_200_000  # bytes of JSON to try for one shard; text shrinks to about a third, then grows by base64
 LONGEST = 60_000  # characters of one text; what is left out is counted beside it
+SHORTEST = 500  # a text is never cut below this to make an example fit
 HEAD = 90  # characters of the prompt in the list
 COMPRESSION = 6
 
@@ -50,16 +51,16 @@ def write_shards(
     index = _Index()
     texts: list[str] = []
     starts: list[int] = []
-    for first, rows in _stretches(index.collect(examples)):
+    for first, packed in _stretches(index.collect(examples)):
         name = f"examples/{stem}-text-{len(texts)}.js"
         starts.append(first)
         texts.append(name)
-        _write(folder, name, rows)
+        _write(folder, name, packed)
     if not texts:
         return None
     files = {cid: _write_run(folder, stem, cid, m) for cid, m in runs.items()}
     index_name = f"examples/{stem}-index.js"
-    _write(folder, index_name, index.content())
+    _write(folder, index_name, pack(index.content()))
     return TaskShards(index_name, tuple(texts), tuple(starts), files)
 
 
@@ -113,8 +114,8 @@ def _cut(text: str, longest: int = LONGEST) -> str:
     return f"{text[:longest]}\n[… {left} more characters are in the database, not on this page]"
 
 
-def _stretches(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """(place of the first, rows) of stretches whose shard keeps the limit."""
+def _stretches(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+    """(place of the first, packed rows) of stretches whose shard keeps the limit."""
     first, size, held = 0, 0, list[dict[str, Any]]()
     for row in rows:
         length = len(_json(row))
@@ -127,17 +128,20 @@ def _stretches(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[int, list[dict[
         yield from _halved(first, held)
 
 
-def _halved(first: int, rows: list[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def _halved(first: int, rows: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
     """The rows as they are if they fit, else in halves; one row that does not fit alone is cut shorter."""
-    raw = sum(len(_json(row)) for row in rows)
-    if raw * 4 / 3 < LIMIT * 0.95 or len(pack(rows)) <= LIMIT * 0.98:
-        yield first, rows
+    packed = pack(rows)
+    if len(packed) <= LIMIT * 0.98:
+        yield first, packed
     elif len(rows) > 1:
         half = len(rows) // 2
         yield from _halved(first, rows[:half])
         yield from _halved(first + half, rows[half:])
     else:
         longest = max(len(text) for text in rows[0]["texts"] + [text for _, text in rows[0]["prompt"]])
+        if longest < SHORTEST:  # thousands of short responses: over the limit is better than nothing to read
+            yield first, packed
+            return
         shorter = {
             **rows[0],
             "texts": [_cut(text, longest // 2) for text in rows[0]["texts"]],
@@ -157,7 +161,8 @@ def _write_run(folder: Path, stem: str, candidate_id: str, measured: Measured) -
     for part, start in enumerate(range(0, max(len(values), 1), step)):
         name = f"examples/{stem}-run-{candidate_id[:16]}{f'-{part}' if part else ''}.js"
         inside = [place for place in cut if start <= place < start + step]
-        _write(folder, name, {"start": start, "rewards": values[start : start + step], "cut": inside})
+        part_of = {"start": start, "rewards": values[start : start + step], "cut": inside}
+        _write(folder, name, pack(part_of))
         names.append(name)
     return tuple(names)
 
@@ -183,8 +188,8 @@ def pack(value: Any) -> str:
     return base64.b64encode(gzip.compress(_json(value).encode("ascii"), COMPRESSION, mtime=0)).decode("ascii")
 
 
-def _write(folder: Path, name: str, value: Any) -> None:
-    (folder / name).write_text(f'__shard("{name}","{pack(value)}");\n', encoding="ascii")
+def _write(folder: Path, name: str, packed: str) -> None:
+    (folder / name).write_text(f'__shard("{name}","{packed}");\n', encoding="ascii")
 
 
 def manifest(tasks: Sequence[tuple[str, TaskShards]]) -> dict[str, Any]:

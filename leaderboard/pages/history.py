@@ -40,7 +40,7 @@ def _date(seconds: float) -> str:
 
 def _chart(track: Track) -> dict[str, Any]:
     points = [charts.Point(_seconds(m), m.score.value, m.score.low, m.score.high) for m in track.moments]
-    marks = [_seconds(m) for m in track.moments if m.changed]
+    marks = [(_seconds(m), ", ".join(m.changed)) for m in track.moments if m.changed]
     svg = charts.line_chart(
         [charts.Series(track.name, points)],
         x_title="night",

@@ -133,12 +133,15 @@ def _baseline_says(task: TaskBoard, best: Entry) -> str:
         seen = [c.mde for c in rows if c.mde == c.mde]
         limit = f": differences below about {view.percent(min(seen))} points would mostly go unseen" if seen else ""
         return f"None of {view.plural(len(rows), 'other')} can be told from the baseline{limit}."
-    told = f"Of {view.plural(len(rows), 'other')}, {better} significantly better than the baseline, {worse} worse"
+    told = f"Of {view.plural(len(rows), 'other')}, {better} significantly better than the baseline, {worse} worse."
     top = best.against.get("score")
     if top is None or not top.n:
-        return f"{told}."
+        return told
     sure = f"Holm-adjusted {view.p_sentence(top.p_adjusted)}, {common.METHODS.get(top.method, top.method)}"
-    return f"{told}; the leader by {view.points(top.difference)} points ({sure})."
+    gain = f"{view.points(top.difference)} points"
+    if top.p_adjusted < view.ALPHA:
+        return f"{told} The leader beats it by {gain} ({sure})."
+    return f"{told} The leader's {gain} over it are not significant ({sure}; mde {view.percent(top.mde)})."
 
 
 def _row(site: Site, c: Candidate) -> dict[str, Any]:

@@ -135,24 +135,28 @@ def _curves(site: Site, task: TaskBoard) -> dict[str, Any] | None:
         shown.append(task.baseline)
     series = [_series(e, "bon", sizes, site.name(e.candidate)) for e in shown]
     best = task.ranked[0]
+    sampled = task.measured[best.candidate.id].data.outcome == "best_of_n"  # else the order means nothing
     reference = [_series(best, kind, sizes, CURVE_NAMES[kind]) for kind in ("oracle", "majority")]
     drawn = [s for s in (*series, *reference) if s.points]
-    first = [_series(best, kind, sizes, CURVE_NAMES[kind]) for kind in ("bon", "first")]
+    first = [_series(best, kind, sizes, CURVE_NAMES[kind]) for kind in ("bon", "first")] if sampled else []
     chance = best.scores.get("random")
     return {
         "svg": charts.line_chart(drawn, x_title="N", title=f"{task.name}: percent correct against N", log=True),
         "table": numbers(drawn, "N"),
-        "first_svg": charts.line_chart(
-            first,
-            x_title="N",
-            title=f"{task.name}: exact Best-of-N and the first N samples, {site.name(best.candidate)}",
-            log=True,
-        ),
-        "first_table": numbers(first, "N"),
-        "leader": site.name(best.candidate),
+        "first": _first_samples(task, first, site.name(best.candidate)) if first else None,
         "random": view.percent(chance.value) if chance else "",
         "all": table(site, task, task.group("bon")),
-        "firsts": table(site, task, task.group("first")),
+        "firsts": table(site, task, task.group("first")) if first else None,
+    }
+
+
+def _first_samples(task: TaskBoard, series: list[charts.Series], leader: str) -> dict[str, Any]:
+    """What one nested prefix of the samples says, beside the exact expectation."""
+    title = f"{task.name}: exact Best-of-N and the first N samples, {leader}"
+    return {
+        "leader": leader,
+        "svg": charts.line_chart(series, x_title="N", title=title, log=True),
+        "table": numbers(series, "N"),
     }
 
 

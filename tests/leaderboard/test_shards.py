@@ -101,3 +101,11 @@ def test_equal_content_gives_equal_files() -> None:
 
 def test_no_example_means_no_shards(tmp_path: Path) -> None:
     assert shards.write_shards(tmp_path, "toy", [], {}) is None
+
+
+def test_thousands_of_short_responses_are_kept(tmp_path: Path) -> None:
+    noise = random.Random(0)
+    texts = ["".join(map(chr, noise.choices(range(0x4E00, 0x9FFF), k=400))) for _ in range(1000)]
+    found = shards.write_shards(tmp_path, "toy", [example(0, *texts)], {})
+    assert found is not None
+    assert unpack(tmp_path / found.texts[0])[0]["texts"] == texts
