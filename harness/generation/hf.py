@@ -10,11 +10,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import ScoringError
+from harness.errors import CandidateError, ScoringError
 from harness.generation._types import Engine, EngineOptions, Job, Sampled
 
 if TYPE_CHECKING:
@@ -56,6 +57,26 @@ def _chooser(seeds: Sequence[int], steps: int, temperature: float, top_p: float)
     return Chooser()
 
 
+def load_policy(folder: Path, dtype: str) -> Any:
+    """A causal language model with all its weights. Raises CandidateError, one sentence."""
+    import torch
+    import transformers
+
+    transformers.logging.disable_progress_bar()  # the harness has one voice
+    transformers.logging.set_verbosity_error()
+    try:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True
+        )
+    except Exception as error:  # noqa: BLE001  damaged weights, unknown architectures, missing files: many kinds
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CandidateError(f"{folder}: transformers cannot load it: {first}") from None
+    lost = sorted(report["missing_keys"])
+    if lost:
+        raise CandidateError(f"{folder}: its weights lack {len(lost)} tensors: {', '.join(lost[:8])}")
+    return model
+
+
 class HfEngine:
     """Samples with a causal language model."""
 
@@ -84,11 +105,8 @@ class HfEngine:
             return
         from transformers import GenerationConfig
 
-        from harness.scoring._model import load_model
-
         o = self._options
-        loaded = load_model(o.policy, o.found, device=o.device, dtype=o.dtype, attention="padded", classifier=False)
-        self._model = loaded.model
+        self._model = load_policy(o.found.folder, o.dtype).to(o.device).eval()
         self._model.generation_config = GenerationConfig(
             do_sample=False,
             eos_token_id=list(o.stop) or None,
