@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -39,15 +41,6 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One program and the asserts it must hold. `setup` runs after the program and before the tests (MBPP 367, 927)."""
-
-    program: str
-    tests: tuple[str, ...]
-    setup: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     """What one check may use. CPU decides, the wall clock is looser: a busy machine must not turn passes into fails.
 
@@ -80,6 +73,20 @@ class Limits:
             "scratch_bytes": self.scratch_mb << 20,
             "output_bytes": self.output_kb << 10,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One program and the asserts it must hold. `setup` runs after the program and before the tests (MBPP 367, 927)."""
+
+    program: str
+    tests: tuple[str, ...]
+    setup: str = ""
+
+    def key(self, limits: Limits, interpreter: str) -> str:
+        """Hex digest of all that a verdict depends on: checks with equal keys need to be judged only once."""
+        parts = [self.program, list(self.tests), self.setup, asdict(limits), interpreter]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
-import json
 import os
 import queue
 import threading
@@ -27,16 +25,12 @@ def check(
     """The verdict on each check, in order, as they become ready.
 
     limits: what one check may use. workers: programs at a time; default: one per core. unsafe: without a sandbox, in
-    which case every verdict's tier is "unsafe". Checks that are equal in program, tests and setup are judged once.
+    which case every verdict's tier is "unsafe". Checks with equal keys are judged once.
     Raises SandboxError at the first result when no tier holds here and `unsafe` is not set.
     """
     tier = unsafe_tier() if unsafe else best_tier()
     with Pool(tier, limits or Limits(), workers or len(os.sched_getaffinity(0))) as pool:
         yield from pool.run(checks)
-
-
-def _key(check: Check) -> bytes:
-    return hashlib.sha256(json.dumps([check.program, check.setup, list(check.tests)]).encode()).digest()
 
 
 class Pool:
@@ -68,12 +62,12 @@ class Pool:
 
     def run(self, checks: Iterable[Check]) -> Iterator[Verdict]:
         """Verdicts in order. Holds a few hundred checks per worker at a time, and a verdict per distinct check."""
-        known: dict[bytes, Future[Verdict] | Verdict] = {}
-        pending: deque[bytes] = deque()
+        known: dict[str, Future[Verdict] | Verdict] = {}
+        pending: deque[str] = deque()
         source = iter(checks)
         while True:
             for item in itertools.islice(source, _AHEAD * self._size - len(pending)):
-                key = _key(item)
+                key = item.key(self._limits, self._tier.interpreter)
                 if key not in known:
                     known[key] = self._submit(item)
                 pending.append(key)

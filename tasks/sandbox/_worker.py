@@ -109,6 +109,7 @@ class Worker:
                 "program": check.program,
                 "tests": list(check.tests),
                 "setup": check.setup,
+                "cpu_s": self.limits.cpu_s,
                 "wall_s": self.limits.wall_s,
                 "output_bytes": self._for_box["output_bytes"],
             }

@@ -123,6 +123,15 @@ def test_results_come_in_order_and_equal_checks_are_judged_once(tier: Tier, monk
     assert sorted(judged) == sorted(programs[:3])
 
 
+def test_a_checks_key_changes_with_all_that_its_verdict_depends_on() -> None:
+    item = Check(GOOD, TESTS)
+    keys = [item.key(LIMITS, "CPython 3.11.7"), Check(GOOD, TESTS[:1]).key(LIMITS, "CPython 3.11.7")]
+    keys += [item.key(Limits(cpu_s=2), "CPython 3.11.7"), item.key(LIMITS, "CPython 3.12.0")]
+    keys += [Check(GOOD, TESTS, "x = 1").key(LIMITS, "CPython 3.11.7"), Check("", TESTS).key(LIMITS, "CPython 3.11.7")]
+    assert len(set(keys)) == 6
+    assert Check(GOOD, TESTS).key(LIMITS, "CPython 3.11.7") == keys[0]
+
+
 def _boxes(tier: Tier) -> tuple[Worker, int, int]:
     worker = Worker(tier, LIMITS)
     assert worker.check(Check(GOOD, TESTS)).status == "pass"

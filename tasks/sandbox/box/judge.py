@@ -35,7 +35,7 @@ _MODULES = frozenset(
 )
 _BUILTINS = frozenset(dir(builtins))
 _GRACE_S = 3
-_JUDGE_CPU_S = 5.0  # decoding and comparing the largest values takes well under one
+_JUDGE_CPU_S = 5.0  # at least; decoding and comparing the largest values takes well under one
 _MEMORY_BYTES = 3 << 30
 _REFUSED = """
     eq ne lt le gt ge hash bool len iter next contains getitem setitem delitem int float index complex round abs neg
@@ -258,7 +258,7 @@ def main() -> None:
         except (EOFError, OSError):
             os._exit(0)
         # data can be made to hang the judge: its own processor time is bounded, and it never outlives the candidate
-        signal.setitimer(signal.ITIMER_PROF, _JUDGE_CPU_S)
+        signal.setitimer(signal.ITIMER_PROF, max(_JUDGE_CPU_S, job["cpu_s"]))
         signal.alarm(int(job["wall_s"]) + _GRACE_S)
         with socket.socket(fileno=descriptor):
             report = judge(job, descriptor)
