@@ -16,7 +16,7 @@ CURVE_NAMES = {
     "bon": "Best-of-N",
     "oracle": "oracle (pass@N)",
     "majority": "majority vote",
-    "first": "first N in sampling order",
+    "first": "first N samples",
 }
 LEADERS = 2  # candidates drawn beside the baseline; the table has all
 
