@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
+from harness._environment import mask
 from leaderboard.metrics import example_weights
 from results.pools import PoolRecord, PoolRow, extend_pool, load_pool, pending
 from results.records import DatasetRecord, ExampleRecord, RunRewards
@@ -26,7 +28,7 @@ def dataset_record(data: TaskData, *, limit: int | None = None) -> DatasetRecord
         outcome=data.outcome,
         examples=[_example(example) for example in data.examples],
         metrics=[{"key": m.key, "parts": [list(p) for p in m.parts], "outcome": m.outcome} for m in data.metrics],
-        sources=[asdict(source) for source in data.sources],
+        sources=[_source(source) for source in data.sources],
         options=dict(data.options),
         missing=list(data.missing),
         notes=list(data.notes),
@@ -83,7 +85,12 @@ def pool_record(pool: Pool) -> PoolRecord:
         for example_id, responses in pool.rows.items()
         for i, r in enumerate(responses)
     ]
-    return PoolRecord(pool.task, pool.name, rows, asdict(pool.source), dict(pool.settings))
+    return PoolRecord(pool.task, pool.name, rows, _source(pool.source), dict(pool.settings))
+
+
+def _source(source: Source) -> dict[str, Any]:
+    """Where bytes came from, without the secrets that a path or URL may carry."""
+    return {**asdict(source), "location": mask(source.location)}
 
 
 def label_and_store(store: Store, task: PoolTask, pool: Pool, request: LoadRequest, batch: int = 250) -> Pool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -22,10 +23,13 @@ PACKAGES = (
     "numpy",
     "scipy",
 )
+_WORD = r"(?:token|key|passw(?:or)?d|secret|signature|credential|sig)"
 _SECRETS = (
-    (re.compile(r"\b(hf_|sk-|ghp_|github_pat_)[A-Za-z0-9_-]{8,}"), r"\1***"),
+    (re.compile(r"\b(hf_|sk-|gh[opsur]_|github_pat_|glpat-|xox[abp]-|AKIA)[A-Za-z0-9_-]{8,}"), r"\1***"),
     (re.compile(r"(://)[^/@\s]+@"), r"\1***@"),
-    (re.compile(r"((?:token|key|password|secret)=)[^\s&]+", re.IGNORECASE), r"\1***"),
+    (re.compile(r"(Bearer\s+)[^\s'\"]+", re.IGNORECASE), r"\1***"),
+    (re.compile(rf"({_WORD}['\"]?(?:=|:\s*))[^\s&'\"]+", re.IGNORECASE), r"\1***"),
+    (re.compile(rf"(--[\w-]*{_WORD}\s+)[^\s&'\"]+", re.IGNORECASE), r"\1***"),
 )
 
 
@@ -37,8 +41,9 @@ def mask(text: str) -> str:
 
 
 def command_line() -> str:
-    """The command line of this process, with the program's bare name and secrets masked."""
-    return mask(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    """The command line of this process as it can be typed again, with secrets masked."""
+    program = Path(sys.argv[0]).name
+    return mask(shlex.join(["harness" if program == "__main__.py" else program, *sys.argv[1:]]))
 
 
 def versions() -> dict[str, str]:
@@ -53,12 +58,12 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """Git commit of the harness' own checkout, when it runs from one."""
+    """Git commit of the harness' own checkout, when it runs from one; "-dirty" where files were changed since."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
@@ -70,6 +75,14 @@ def _processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _driver() -> str | None:
+    """Version line of the NVIDIA kernel driver, where there is one."""
+    try:
+        return Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").splitlines()[0].strip()
+    except (OSError, IndexError):
+        return None
 
 
 def environment() -> dict[str, Any]:
@@ -87,4 +100,5 @@ def environment() -> dict[str, Any]:
         if torch.cuda.is_available():
             found["gpu"] = torch.cuda.get_device_name(0)
             found["cuda"] = torch.version.cuda
+            found["driver"] = _driver()
     return found
