@@ -48,7 +48,6 @@ _IDLE_TOKENIZER = frozenset(
         "chat_template",
         "name_or_path",
         "_name_or_path",
-        "tokenizer_class",
         "tokenizer_file",
         "processor_class",
         "special_tokens_map_file",
@@ -188,11 +187,24 @@ def _tokenizer_hash(folder: Path) -> str:
     parts: dict[str, Any] = {}
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json"):
         if (folder / name).exists():
-            parts[name] = _without(read_json(folder / name), _IDLE_TOKENIZER)
+            parts[name] = _without(portable_tokenizer_config(read_json(folder / name)), _IDLE_TOKENIZER)
     if "tokenizer.json" not in parts:
         for path in _raw_vocabulary(folder):
             parts[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return canonical_hash(parts)
+
+
+def portable_tokenizer_config(config: dict[str, Any]) -> dict[str, Any]:
+    """tokenizer_config.json in words that transformers 4.57 and 5 both read; the meaning stays the same.
+
+    Version 5 names the plain fast tokenizer, and the list of further special tokens, in ways that 4.57 refuses.
+    """
+    config = dict(config)
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(config.get("extra_special_tokens"), list):
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    return config
 
 
 def _raw_vocabulary(folder: Path) -> Iterable[Path]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness._hashing import portable_tokenizer_config
 from harness.merging._checkpoint import read_json
 from harness.merging._plan import MergePlan
 
@@ -19,7 +20,6 @@ _COPIED = (
     "merges.txt", "*.jinja", "chat_template.*", "*.model", "*.tiktoken", "*.py", "LICENSE*", "NOTICE*", "USE_POLICY*",
     "preprocessor_config.json", "processor_config.json",
 )  # fmt: skip
-_DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def write_sidecars(plan: MergePlan, folder: Path) -> bool:
@@ -27,6 +27,7 @@ def write_sidecars(plan: MergePlan, folder: Path) -> bool:
     source = plan.rm.checkpoint.folder
     for path in sorted({p for pattern in _COPIED for p in source.glob(pattern) if p.is_file()}):
         shutil.copyfile(path, folder / path.name)
+    _edit(folder / "tokenizer_config.json", portable_tokenizer_config)
     edits = _config_edits(plan)
     if edits is not None:
         _write(folder / "config.json", edits)
@@ -55,7 +56,7 @@ def _write_tokenizer(plan: MergePlan, folder: Path) -> None:
     """The extended vocabulary in every file that spells it out; a SentencePiece file that lacks tokens is left out."""
     assert plan.tokenizer is not None
     assert plan.rm.vocabulary is not None
-    _write(folder / "tokenizer.json", plan.tokenizer, indent=2)
+    _write(folder / "tokenizer.json", plan.tokenizer)
     owners = [parent.vocabulary for parent in plan.experts if parent.vocabulary]
     added = {
         token: (row, next(v.added[token] for v in owners if token in v.added))
@@ -86,10 +87,14 @@ def _decoder(config: dict[str, Any], added: Mapping[str, tuple[int, Mapping[str,
     return {**config, "added_tokens_decoder": known | new}
 
 
-def _edit(path: Path, change: Any) -> None:
+def _edit(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change a JSON file where it exists; one that stays as it is keeps its bytes."""
     if path.exists():
-        _write(path, change(read_json(path)), indent=2)
+        before = read_json(path)
+        after = change(before)
+        if after != before:
+            _write(path, after)
 
 
-def _write(path: Path, value: Any, indent: int = 2) -> None:
-    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
