@@ -184,9 +184,9 @@ def not_ranked(run: Run, data: str) -> str:
 
 
 def is_unsafe(run: Run) -> bool:
-    """Whether labels were made with --unsafe-exec, which every run on them records."""
-    places = [*run["notes"], *run["options"].values(), *(s.get("location", "") for s in run["sources"])]
-    return any("unsafe" in str(place).lower() for place in places) or run["options"].get("unsafe_exec") == "true"
+    """Whether labels were made with --unsafe-exec: the data's options record the sandbox tiers that made them."""
+    tiers = {tier.strip() for tier in str(run["options"].get("sandbox", "")).split(",")}
+    return "unsafe" in tiers
 
 
 def scores_of(measured: Measured) -> dict[str, Score]:

@@ -53,12 +53,26 @@ def test_unsafe_labels_are_kept_apart(synthetic: ModuleType, tmp_path: Path, mon
     real = synthetic.dataset
 
     def unsafe(*arguments: Any) -> Any:
-        return replace(real(*arguments), notes=["labels were made with --unsafe-exec."])
+        return replace(real(*arguments), options={"sandbox": "A, unsafe", "pool": "p"})
 
     monkeypatch.setattr(synthetic, "dataset", unsafe)
     (task,) = board_of(one_task(synthetic, tmp_path)).tasks
     assert not task.ranked
     assert all(e.reason.startswith("unsafe") for e in task.apart)
+
+
+def test_names_and_paths_do_not_make_a_run_unsafe(
+    synthetic: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = synthetic.dataset
+
+    def safe(*arguments: Any) -> Any:
+        source = {"name": "unsafe", "location": "unsafe/pool.jsonl", "revision": None, "sha256": "0", "pinned": True}
+        return replace(real(*arguments), options={"sandbox": "A", "pool": "unsafe"}, sources=[source])
+
+    monkeypatch.setattr(synthetic, "dataset", safe)
+    (task,) = board_of(one_task(synthetic, tmp_path)).tasks
+    assert len(task.ranked) == 3
 
 
 def test_ranks_agree_with_the_matrix_and_pairs_are_antisymmetric(synthetic: ModuleType, tmp_path: Path) -> None:
