@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 
-CPU_S, MEMORY = 4, 1 << 30
+CPU_S, MEMORY = 1, 1 << 30
 
 
 def holds(program: str, setup: str, tests: list[str]) -> bool:

@@ -139,7 +139,7 @@ def _disagreements(checks: list[Check]) -> list[tuple[str, bool, Verdict]]:
     script = Path(__file__).parent / "plain_exec.py"
     done = subprocess.run([sys.executable, str(script)], input=jobs, capture_output=True, text=True, check=True)
     plain = json.loads(done.stdout)
-    verdicts = check(checks, limits=Limits(cpu_s=4, wall_s=60))
+    verdicts = check(checks, limits=Limits(cpu_s=1.5, wall_s=60))
     rows = zip(checks, plain, verdicts, strict=True)
     return [(item.program, holds, v) for item, holds, v in rows if (v.status == "pass") != holds]
 
