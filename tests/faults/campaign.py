@@ -3,7 +3,7 @@
     python tests/faults/campaign.py [--kills 240] [--seed 0] [--only eval,merge] [--folder DIR]
 
 Each trial starts a command in a process group of its own, kills the whole group (SIGKILL, sometimes SIGTERM first)
-at a random moment of its usual time, up to three times in a row, and after every kill checks that the database opens
+at a random moment of its usual time, up to eight times in a row, and after every kill checks that the database opens
 and has no error. Then the same command runs to its end: the content digest must equal an undisturbed run's. A forked
 server keeps imports out of the time that is hit. One JSON line a scenario; exit code 1 where one failed.
 """
@@ -116,11 +116,17 @@ def content(folder: Path, scenario: Scenario) -> str | None:
         return None
     if scenario.content is not None:
         return scenario.content(folder)
+    sound(folder)
+    with open_store(folder / DB, read_only=True) as store:
+        return digest(store).total
+
+
+def sound(folder: Path) -> None:
+    """Raise StoreError unless the database opens and has no error."""
     with open_store(folder / DB, read_only=True) as store:
         errors = [finding.code for finding in check(store) if not finding.note]
-        if errors:
-            raise StoreError(f"check found {errors}")
-        return digest(store).total
+    if errors:
+        raise StoreError(f"check found {errors}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,27 +136,28 @@ class Case:
     scenario: Scenario
     start: Path
     whole: Path
+    expected: str | None
     seconds: float
 
     def trial(self, server: Server, tally: Tally, rng: random.Random) -> None:
-        """One database, killed up to three times, then finished."""
+        """One database, killed up to eight times, then finished."""
         tally.trials += 1
         folder = self.start.parent / f"trial{tally.trials}"
         shutil.copytree(self.start, folder)
         scenario = self.scenario
         try:
-            for _ in range(rng.choice((1, 1, 2, 3))):
+            for _ in range(rng.choice((1, 2, 4, 8))):
                 moment = rng.uniform(0, 1.1 * self.seconds)
                 code = server.run(folder, scenario.command, moment, gentle=rng.random() < 0.2)
                 tally.kills += 1
                 tally.hit += code != 0
-                if scenario.opens_between:
-                    content(folder, scenario)
+                if scenario.opens_between and (folder / DB).exists():
+                    sound(folder)
                 scenario.check_between(folder)
             code = server.run(folder, scenario.command)
             if code != 0:
                 raise StoreError(f"resumed run exits {code}: {(folder / 'stderr.txt').read_text()[-300:]}")
-            same = content(folder, scenario) == content(self.whole, scenario)
+            same = content(folder, scenario) == self.expected
             scenario.check_end(folder, self.whole)
             outcome = "equal" if same else "DIFFERENT"
         except (StoreError, AssertionError, OSError, duckdb.Error) as error:
@@ -173,7 +180,7 @@ def run_scenario(server: Server, scenario: Scenario, kills: int, folder: Path, r
         code = server.run(whole, scenario.command)
         times.append(time.perf_counter() - begun)
         assert code == 0, f"{scenario.name} undisturbed: exit {code}: {(whole / 'stderr.txt').read_text()}"
-    tally, case = Tally(), Case(scenario, start, whole, sorted(times)[1])
+    tally, case = Tally(), Case(scenario, start, whole, content(whole, scenario), sorted(times)[1])
     while tally.kills < kills:
         case.trial(server, tally, rng)
     return tally
