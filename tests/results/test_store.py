@@ -42,6 +42,7 @@ def test_a_scored_reward_is_never_overwritten(store: Store) -> None:
     store.add_rewards(candidate, protocol, rewards(dataset()))
     store.add_rewards(candidate, protocol, rewards(dataset(), offset=100))
     assert sorted(queries.stored_rewards(store, candidate, protocol, data).values()) == [0, 1, 2, 3, 4, 5]
+    assert store.sql.execute("SELECT reward FROM rewards ORDER BY 1").fetchall() == [(float(i),) for i in range(6)]
 
 
 def test_another_protocol_or_candidate_is_scored_anew(store: Store) -> None:
