@@ -2,7 +2,8 @@
 
 vLLM seeds sample i of a request with the request's seed + i. On a GPU in half precision the last bits of a logit can
 depend on what else is in the batch, and now and then a token with them; VLLM_BATCH_INVARIANT=1 rules that out on the
-GPUs that vLLM supports it on, and is recorded.
+GPUs that vLLM supports it on, and is recorded. Prompts are never taken in by parts: after a part vLLM winds a
+sample's random numbers back, which it cannot do on a CPU, and texts would depend on which prompts were split.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from harness.generation._types import Engine, EngineOptions, Job, Sampled
 
 _CPU_CACHE = 128 << 20  # bytes; vLLM's own default takes nearly all memory of a machine without a GPU
 _BYTES = {"float32": 4}
+_STEP_TOKENS = 8192  # prompt tokens a step may take in
 
 
 class VllmEngine:
@@ -48,7 +50,7 @@ class VllmEngine:
                     if out.finished:
                         left -= 1
                         yield _sampled(jobs[int(out.request_id) - first], out)
-        except (RuntimeError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # noqa: BLE001  its own kinds, and whatever its kernels raise
             raise RunFailed(
                 f"vLLM stopped: {_first_line(error)}; what was sampled is stored, --backend hf samples without vLLM"
             ) from None
@@ -86,11 +88,13 @@ class VllmEngine:
                 dtype=o.dtype,
                 max_model_len=longest,
                 enable_prefix_caching=True,
+                enable_chunked_prefill=False,
+                max_num_batched_tokens=max(_STEP_TOKENS, longest),
                 generation_config="vllm",  # not the folder's: what is recorded is what is used
                 disable_log_stats=True,
                 **extra,
             )
-        except (RuntimeError, ValueError, OSError, NotImplementedError) as error:
+        except Exception as error:  # noqa: BLE001  its own kinds, and whatever its kernels raise
             raise ScoringError(f"{o.found.folder}: vLLM cannot load it: {_first_line(error)}") from None
         return self._llm
 
@@ -122,7 +126,7 @@ def _first_line(error: Exception) -> str:
 def _quiet(device: str) -> None:
     """vLLM's settings are environment variables, read when it is imported. Its log would end up on stdout."""
     settings = {
-        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_LOGGING_LEVEL": "CRITICAL",  # a failing step dumps all its requests as an error
         "VLLM_LOGGING_STREAM": "ext://sys.stderr",
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",

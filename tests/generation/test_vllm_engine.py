@@ -12,7 +12,7 @@ from harness.generation import hf, vllm
 from harness.generation._types import EngineOptions, Job
 from harness.scoring._describe import describe
 
-PROMPTS = [(1, *range(100, 100 + 40), last) for last in range(20, 28)]
+PROMPTS = [(1, *range(60, 100), last) for last in range(20, 28)]
 
 
 def _options(folder: Path, temperature: float = 1.0, stop: tuple[int, ...] = (2,)) -> EngineOptions:
