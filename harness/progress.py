@@ -5,13 +5,48 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from harness.scoring._types import BatchReport
 
 
 class Progress(Protocol):
     """Call with the number of finished units."""
 
     def __call__(self, done: int) -> None: ...
+
+    def report(self, batch: BatchReport) -> None:
+        """What a batch cost: tokens a second, tokens saved, memory."""
+        ...
+
+
+class Silence:
+    """Progress where nobody looks."""
+
+    def __call__(self, done: int) -> None: ...
+
+    def report(self, batch: BatchReport) -> None: ...
+
+
+class Totals:
+    """Sums over batches, as words."""
+
+    def __init__(self) -> None:
+        self._tokens = self._computed = 0
+        self._seconds = 0.0
+
+    def add(self, batch: BatchReport) -> str:
+        """`12,345 tokens/s, 41% saved, 3.2 GB`: real tokens, the share that was not computed, peak memory."""
+        self._tokens += batch.tokens
+        self._computed += batch.computed
+        self._seconds += batch.seconds
+        words = [f"{self._tokens / self._seconds:,.0f} tokens/s"] if self._seconds > 0 else []
+        if self._computed < self._tokens:
+            words.append(f"{1 - self._computed / self._tokens:.0%} saved")
+        if batch.memory:
+            words.append(f"{batch.memory / 1e9:.1f} GB")
+        return ", ".join(words)
 
 
 def say(sentence: str) -> None:
@@ -23,7 +58,7 @@ def say(sentence: str) -> None:
 def progress(label: str, total: int, unit: str = "responses") -> Iterator[Progress]:
     """A progress bar over `total` units, shown only when stderr is a terminal."""
     if not sys.stderr.isatty() or total == 0:
-        yield lambda done: None  # noqa: ARG005
+        yield Silence()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -35,15 +70,23 @@ def progress(label: str, total: int, unit: str = "responses") -> Iterator[Progre
         MofNCompleteColumn(),
         TextColumn(unit),
         TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[cost]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        job = bar.add_task(label, total=total, rate="")
+        yield _Bar(bar, label, total)
 
-        def advance(done: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(job, advance=done, rate=f"{speed:,.0f}/s" if speed else "")
 
-        yield advance
+class _Bar:
+    def __init__(self, bar: Any, label: str, total: int) -> None:
+        self._bar, self._totals = bar, Totals()
+        self._job = bar.add_task(label, total=total, rate="", cost="")
+
+    def __call__(self, done: int) -> None:
+        speed = self._bar.tasks[0].speed
+        self._bar.update(self._job, advance=done, rate=f"{speed:,.0f}/s" if speed else "")
+
+    def report(self, batch: BatchReport) -> None:
+        self._bar.update(self._job, cost=self._totals.add(batch))

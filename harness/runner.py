@@ -18,8 +18,8 @@ from harness._environment import command_line, environment
 from harness.candidate import Candidate
 from harness.errors import ConfigError, RunFailed, UserError
 from harness.loading import DataRequest, load_data
-from harness.progress import progress, say
-from harness.scoring._types import Backend, Request, ScoringOptions
+from harness.progress import Progress, Silence, progress, say
+from harness.scoring._types import Backend, BatchReport, Request, ScoringOptions
 from leaderboard.metrics import Measured, counts, metric_values
 from results import queries
 from results.records import DatasetRecord, ProtocolRecord, RewardRecord
@@ -120,6 +120,7 @@ class Session:
         self._environment = store.add_environment(environment())
         self._backend: Backend | None = None
         self._last: Candidate | None = None
+        self._progress: Progress = Silence()
         self._datasets: dict[str, int] = {}  # task -> key
 
     def evaluate(
@@ -145,10 +146,15 @@ class Session:
         else:
             self._backend = None  # frees the model before the next one is loaded
             module = plugins.load(plugins.BACKENDS, backend_name(one, self._request.backend))
-            self._backend = module.open_backend(one, replace(self._request.scoring, seed=self._request.seed))
+            options = replace(self._request.scoring, seed=self._request.seed, on_batch=self._report)
+            self._backend = module.open_backend(one, options)
         self._last = one
         assert self._backend is not None
         return self._backend
+
+    def _report(self, batch: BatchReport) -> None:
+        self._progress.report(batch)
+        self._request.scoring.on_batch(batch)
 
     def _dataset(self, work: Work) -> int:
         if work.data.task not in self._datasets:
@@ -177,6 +183,7 @@ class Session:
         """Score what is not in the store yet; every batch commits before the next one is asked for."""
         stored = queries.stored_rewards(self._store, *keys)
         with progress(f"{one.name} · {work.data.task}", len(work.requests)) as advance:
+            self._progress = advance
             advance(len(stored))
             for batch in backend.score(work.requests, stored.keys()):
                 if one.kind == "replay":

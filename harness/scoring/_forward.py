@@ -8,7 +8,8 @@ Padded: right-padded rows without a mask. Causal models never look right, so pad
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ import torch
 
 from harness.scoring._batching import Batch, Branch, Group, bucket, packed_batches, padded_batches
 from harness.scoring._layout import Attention, Layout, Rows, pack, padded
+from harness.scoring._linears import FastLinears
 
 CPU_MULTIPLE, GPU_READ_MULTIPLE = 16, 64
 
@@ -59,6 +61,7 @@ class PackedForward:
     def __init__(self, body: Any, device: torch.device, implementation: str) -> None:
         self._body, self._device = body, device
         self._implementation = implementation
+        self._fast: Callable[[], AbstractContextManager[None]] = FastLinears(body) if body is not None else nullcontext
 
     def plan(self, found: Iterable[Group], budget: int) -> Iterator[Batch]:
         return packed_batches(found, budget)
@@ -81,9 +84,10 @@ class PackedForward:
         own, last = config._attn_implementation, layers[-1]
         config._attn_implementation, layers[-1] = self._implementation, _LastLayer(last, layout)
         try:
-            out = self._body(
-                input_ids=layout.ids, position_ids=layout.positions, use_cache=False, who=layout.full
-            ).last_hidden_state
+            with self._fast():
+                out = self._body(
+                    input_ids=layout.ids, position_ids=layout.positions, use_cache=False, who=layout.full
+                ).last_hidden_state
         finally:
             config._attn_implementation, layers[-1] = own, last
         states: torch.Tensor = out[0]
