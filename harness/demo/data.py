@@ -17,6 +17,7 @@ from typing import Any
 from harness.demo import world
 from harness.demo.programs import Program, read_programs
 from harness.demo.world import Pair, Words
+from tasks import autoj
 
 CHAT = ("alpacaeval-easy", "alpacaeval-length", "alpacaeval-hard", "mt-bench-easy", "mt-bench-med")
 CHAT_HARD = ("mt-bench-hard", "llmbar-natural", "llmbar-adver-neighbor", "llmbar-adver-GPTInst",
@@ -26,14 +27,9 @@ CODE = ("hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust")
 GENERAL_PER_SUBSET = 45
 MATH_PAIRS, CODE_PAIRS = 1002, 167  # maths weighs as much as all code in RewardBench: 1,002 = 6 x 167
 
-MATH_SCENARIOS = {"math_reasoning": 60, "solving_exam_question_with_math": 60}
-CODE_SCENARIOS = ("code_simplification", "code_generation", "explaining_code", "code_correction_rewriting",
-                  "code_to_code_translation")  # fmt: skip
-OTHER_SCENARIOS = ("post_summarization", "text_summarization", "solving_exam_question_without_math", "paraphrasing",
-                   "text_correction", "creative_writing", "writing_song_lyrics", "writing_email", "functional_writing",
-                   "open_question", "verifying_fact", "chitchat", "ranking", "reading_comprehension", "others",
-                   "note_summarization")  # fmt: skip
-CODE_ROWS, OTHER_ROWS, TIE_RATE = 12, 12, 0.2
+MATH_SCENARIOS = dict.fromkeys(autoj.MATH, 60)
+OTHER_SCENARIOS = tuple(name for name in autoj.SCENARIOS if name not in (*autoj.MATH, *autoj.CODE))
+CODE_ROWS, OTHER_ROWS, TIE_RATE = 12, 4, 0.2
 
 QUESTIONS, SAMPLES, ERROR_RATE = 250, 16, 0.4
 MBPP_IDS = 11  # the first task_id of the published test split
@@ -121,7 +117,7 @@ def _autoj() -> Iterator[dict[str, Any]]:
     dice = Random("demo auto-j")
     general = _distinct(lambda: world.general_pair(dice, held=True))
     domain = _distinct(lambda: world.domain_pair(dice, held=True))
-    sizes = MATH_SCENARIOS | dict.fromkeys(CODE_SCENARIOS, CODE_ROWS) | dict.fromkeys(OTHER_SCENARIOS, OTHER_ROWS)
+    sizes = MATH_SCENARIOS | dict.fromkeys(autoj.CODE, CODE_ROWS) | dict.fromkeys(OTHER_SCENARIOS, OTHER_ROWS)
     for scenario, size in sizes.items():
         for pair in islice(general if scenario in OTHER_SCENARIOS else domain, size):
             if dice.random() < TIE_RATE:

@@ -23,8 +23,8 @@ from results.pools import save_pool
 from results.store import open_store
 from tasks._types import LoadRequest, PoolTask, TaskError
 
-LAMBDAS = [round(0.1 * i, 1) for i in range(1, 11)]  # 0 is the reward model itself
-CONTROL_LAMBDAS = [0.2, 0.4, 0.6, 0.8]
+LAMBDAS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0]  # 0 is the reward model itself
+CONTROL_LAMBDAS = [0.4, 0.8]
 TASKS = ("rewardbench", "autoj", "gsm8k_bon", "mbpp_bon")
 Say = Callable[[str], None]
 
@@ -43,7 +43,7 @@ def run_demo(out: Path, say: Say, models: Path | None = None) -> tuple[Path, lis
 
 
 def demo_candidates(models: Path) -> list[Candidate]:
-    """The reward model, its merges with the expert at ten lambdas, two controls at four, and a length baseline."""
+    """The reward model, its merges with the expert at eight lambdas, two controls at two, and a length baseline."""
     rm = from_folder(models / "rm", "rm")
     sweeps = [("sft", LAMBDAS), ("base", CONTROL_LAMBDAS), ("sft_wrong", CONTROL_LAMBDAS)]
     merges = [
