@@ -7,6 +7,7 @@ import pytest
 
 from harness.demo import data, world
 from harness.demo.programs import read_programs
+from tasks import autoj
 
 PROGRAMS = read_programs()
 
@@ -80,7 +81,7 @@ class TestAutoJ:
         table = rows(folder / "autoj" / "testdata_pairwise.jsonl")
         assert {row["label"] for row in table} == {0, 1, 2}
         chains = {row["scenario"] for row in table if row["prompt"].startswith("calc")}
-        assert chains == {*data.MATH_SCENARIOS, *data.CODE_SCENARIOS}
+        assert chains == {*data.MATH_SCENARIOS, *autoj.CODE}
 
 
 class TestBestOfN:
