@@ -56,6 +56,15 @@ def site(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return build_site(db, folder / "site", extra=Extra("About", ["Made up."], [(["a"], [["1"]])])).parent
 
 
+@pytest.fixture(scope="session")
+def tied_site(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two candidates whose rewards come in coarse steps, so that many examples are tied."""
+    folder = tmp_path_factory.mktemp("tied")
+    tasks = ["rewardbench", "autoj", "gsm8k_bon"]
+    spec = synthetic.Spec(synthetic.sweep(2, controls=False), tasks=tasks, scale=0.06, round_to=1.0)
+    return build_site(synthetic.write_database(folder / "h.duckdb", spec), folder / "site").parent
+
+
 @pytest.fixture
 def open_page(chromium: Any, site: Path) -> Iterator[Any]:
     """open_page("index.html#sort=lam", width=...) -> page; fails the test on console errors and foreign requests."""

@@ -108,6 +108,18 @@ def test_drill_down_agrees_with_the_stored_rewards(open_page: Any, site: Path) -
             assert f"{reward:.3f}".replace("-", "−") in text
 
 
+@pytest.mark.parametrize("task", ["rewardbench", "autoj", "gsm8k_bon"])
+def test_the_page_judges_ties_as_the_statistics_do(open_page: Any, tied_site: Path, task: str) -> None:
+    page = open_page(f"compare.html#task={task}", folder=tied_site)
+    page.wait_for_function("document.querySelector('#told').textContent.includes('better')")
+    shown = [int(n) for n in re.findall(r"better on (\d+)", page.locator("#told").inner_text())]
+    a = page.locator("#a option:checked").inner_text().rsplit(" (", 1)[0]
+    rows = json.loads((tied_site / "data" / "scores.json").read_text())
+    (row,) = [r for r in rows if (r["task"], r["metric"], r["candidate"]) == (task, "score", a)]
+    assert row["ties"] > 0
+    assert shown == [row["difference_wins"], row["difference_losses"]]
+
+
 def test_next_previous_and_close_by_keyboard_with_state_in_the_link(open_page: Any) -> None:
     page = open_page("compare.html#task=gsm8k_bon")
     page.locator("#list tbody tr button").first.wait_for()
