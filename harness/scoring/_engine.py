@@ -64,6 +64,7 @@ class Engine:
         self.dtype = choose_dtype(options.dtype, self.found, self.device)
         self.attention = choose_attention(options.attn, self.found, self.device, self.dtype)
         self._loaded: LoadedModel | None = None
+        self._tokenizer: Any = None  # outlives the weights
         self._guard: Guard | None = None
         self._encoded: dict[int, tuple[Sequence[Request], list[Encoded]]] = {}
         if options.batch_tokens is not None and options.batch_tokens < 1:
@@ -93,12 +94,20 @@ class Engine:
                 task=self._reader.task,
                 trusted=self._options.trust_remote_code,
             )
+            self._tokenizer = self._loaded.tokenizer
             self._reader.bind(self._loaded)
         return self._loaded
 
     def unload(self) -> None:
         """Let the weights go (another engine needs the memory); the next use loads them again."""
         self._loaded = self._guard = None
+        if self.device != "cpu":
+            import gc
+
+            import torch
+
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def follow(self, candidate: Candidate) -> None:
         """Become the merge at another lambda of the same recipe: the live model's weights change in place."""
@@ -111,7 +120,10 @@ class Engine:
         """Token ids of all requests, kept for the next lambda of a sweep, which brings the same list object."""
         held = self._encoded.get(id(requests))
         if held is None or held[0] is not requests:
-            held = requests, self._unshared(Encoder(self.load().tokenizer, self.text).encode(requests))
+            held = (
+                requests,
+                self._unshared(Encoder(self._tokenizer or self.load().tokenizer, self.text).encode(requests)),
+            )
             while len(self._encoded) >= _KEPT:
                 self._encoded.pop(next(iter(self._encoded)))
             self._encoded[id(requests)] = held

@@ -46,6 +46,7 @@ class _Live:
     recipe: Recipe | None = None
     folder: Any = None  # of a merge: its config and tokenizer, kept as long as the engine
     probes: dict[str, float] = field(default_factory=dict)  # recipe -> reward of the same short sequence
+    checked: set[str] = field(default_factory=set)  # candidates whose sample transformers has confirmed
 
 
 _LIVE = _Live()
@@ -57,10 +58,10 @@ class VllmBackend:
     def __init__(self, candidate: Candidate, options: ScoringOptions) -> None:
         if find_spec("vllm") is None:
             raise ScoringError("--backend vllm needs the package vllm, which is not installed: pip install '.[vllm]'")
+        self._candidate, self._options = candidate, options
         # the reference: the same text settings, the same dtype, transformers' own attention
         self._engine = Engine(candidate, replace(options, attn="padded"), ScalarReader(candidate.name))
         check_reward_model(self._engine.found)
-        self._candidate, self._options = candidate, options
 
     def protocol(self) -> Mapping[str, Any]:
         return {"backend": "vllm", **self._engine.settings(), "attention": "vllm"}
@@ -69,16 +70,32 @@ class VllmBackend:
         if all((r.example_key, r.response) in done for r in requests):
             return
         encoded = self._engine.encode(requests)
-        chosen = sample(encoded)
+        chosen = sample(encoded) if self._unconfirmed() else []
         expected = self._reference([encoded[i] for i in chosen])
         llm = self._ready(max(len(e.ids) for e in encoded))
-        found = classify(llm, [encoded[i].ids.tolist() for i in chosen])
-        worst = check_parity(found, expected, self._engine.dtype, "vLLM")
-        self._options.notify(f"vLLM agrees with transformers on {len(chosen)} samples (within {worst:.1e} deviations)")
+        if chosen:
+            found = classify(llm, [encoded[i].ids.tolist() for i in chosen])
+            worst = check_parity(found, expected, self._engine.dtype, "vLLM")
+            _LIVE.checked.add(self._candidate.id)
+            self._options.notify(
+                f"vLLM agrees with transformers on {len(chosen)} samples (within {worst:.1e} deviations)"
+            )
         yield from self._all(llm, requests, encoded, done)
+
+    def follow(self, candidate: Candidate) -> None:
+        """The next merge of the same sweep."""
+        self._candidate = candidate
+        self._engine.follow(candidate)
+
+    def _unconfirmed(self) -> bool:
+        """Each candidate is confirmed once; of a sweep the first merge and the one after the first swap."""
+        swept = self._candidate.recipe is not None and _LIVE.key.startswith(_family(self._candidate.recipe))
+        return self._candidate.id not in _LIVE.checked and not (swept and len(_LIVE.checked) >= 2)
 
     def _reference(self, encoded: Sequence[Encoded]) -> list[float]:
         """transformers' rewards of a sample; its copy of the weights is let go afterwards."""
+        if not encoded:
+            return []
         batches = self._engine.plan(encoded)
         values: dict[int, float] = {}
         for batch in batches:
@@ -165,10 +182,19 @@ def _start(folder: Path, engine: Engine, length: int, *, dummy: bool) -> Any:
             enforce_eager=cpu,
             seed=0,
             disable_log_stats=True,
-            **({"kv_cache_memory_bytes": CPU_CACHE} if cpu else {}),
+            **({"kv_cache_memory_bytes": CPU_CACHE} if cpu else {"gpu_memory_utilization": _share(engine.found.folder)}),
         )
     except (ValueError, RuntimeError, NotImplementedError, OSError) as error:
         raise ScoringError(f"{folder}: vLLM cannot load it: {_first_line(error)}; use --backend hf") from None
+
+
+def _share(folder: Path) -> float:
+    """Of the GPU's memory for vLLM: what a second copy of the weights, the reference's, leaves of nine tenths."""
+    import torch
+
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    _, total = torch.cuda.mem_get_info()
+    return max(0.4, round(0.9 - 1.2 * weights / total, 2))
 
 
 def _first_line(error: Exception) -> str:
@@ -214,7 +240,8 @@ def shut_down() -> None:
     import gc
 
     llm, folder = _LIVE.llm, _LIVE.folder
-    _LIVE.key, _LIVE.llm, _LIVE.recipe, _LIVE.folder, _LIVE.probes = "", None, None, None, {}
+    _LIVE.key, _LIVE.llm, _LIVE.recipe, _LIVE.folder = "", None, None, None
+    _LIVE.probes, _LIVE.checked = {}, set()
     if llm is not None:
         with contextlib.suppress(AttributeError):
             llm.llm_engine.engine_core.shutdown()

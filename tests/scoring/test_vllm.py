@@ -86,8 +86,10 @@ def test_a_live_engine_takes_the_weights_of_every_lambda_and_comes_back(models: 
     from harness.scoring import hf
 
     seen: dict[float, Any] = {}
+    backend = vllm.open_backend(merge(models, 0.0), ScoringOptions(device="cpu"))
     for weight in (0.0, 0.5, 1.0, 0.5, 0.0):
-        found = scored(merge(models, weight))
+        backend.follow(merge(models, weight))  # type: ignore[attr-defined]
+        found = rewards(backend, conversation())
         right = rewards(hf.open_backend(merge(models, weight), ScoringOptions(device="cpu")), conversation())
         assert error(found, right) < BOUND
         assert seen.setdefault(weight, found) == found
@@ -103,6 +105,7 @@ def test_a_stale_prefix_cache_is_noticed(models: Callable[[str], Path], monkeypa
     options = ScoringOptions(device="cpu")
     rewards(vllm.open_backend(merge(models, 0.0), options), long)
     monkeypatch.setattr(vllm._LIVE.llm, "reset_prefix_cache", lambda: True)
+    monkeypatch.setattr(vllm._LIVE, "checked", set())  # as after the first swap
     with pytest.raises(RunFailed, match=r"vLLM does not give the model's rewards: on a sample of \d+"):
         rewards(vllm.open_backend(merge(models, 0.75), options), long)
 
