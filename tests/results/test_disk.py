@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,25 @@ def test_a_read_only_disk_can_be_read_and_says_so_to_writers(small_disk: Any) ->
     for name in ("h.duckdb", "new.duckdb"):
         with pytest.raises(StoreError, match="cannot be written here"), open_store(small_disk.folder / name):
             pass
+
+
+def test_an_eval_on_a_full_disk_resumes_to_the_same_content(harness: Any, small_disk: Any, tmp_path: Path) -> None:
+    rows = [{"id": str(i), "prompt": f"{i} " + f"{i * 7919} " * 40, "responses": [f"a {i}", f"b {i}"],
+             "correct": [True, False]} for i in range(4000)]  # fmt: skip
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    models = [word for name in "abcdefgh" for word in ("--model", name)]
+    command = ("eval", *models, "--backend", "fake", "--task-file", "t=t.jsonl", "--json")
+    assert harness(*command, "--db", "whole.duckdb").returncode == 0
+    whole = harness("db", "digest", "--db", "whole.duckdb").stdout
+    size = (tmp_path / "whole.duckdb").stat().st_size
+    path = small_disk.folder / "h.duckdb"
+    for share in (0.3, 0.5):
+        small_disk.options(f"size={int(size * share)}")
+        done = harness(*command, "--db", path)
+        assert done.returncode == 2, done.stderr
+        assert "the disk is full" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "ERROR" not in harness("db", "check", "--db", path).stdout
+    small_disk.options("size=64m")
+    assert harness(*command, "--db", path).returncode == 0
+    assert harness("db", "digest", "--db", path).stdout == whole
