@@ -2,6 +2,7 @@
 
 Packed: the model's own code runs on one row of tokens with our attention (_attention); of its last layer only the
 keys and values are computed for every token, all else for the rows that are read.
+Whole: the model's own classes, head included, one sequence at a time.
 Padded: right-padded rows without a mask. Causal models never look right, so padding cannot reach a real token.
 """
 
@@ -190,3 +191,37 @@ class PaddedForward:
         ends = np.cumsum([len(some) for some in wanted]).tolist()
         where = [list(range(end - len(some), end)) for end, some in zip(ends, wanted, strict=True)]
         return States(hidden.flatten(0, 1)[read], where)
+
+
+class WholeForward:
+    """`model` with its own head, one sequence at a time: for classes that only their authors know.
+
+    The "hidden state" of a sequence is what the model gives for it: its logits, or whatever it returns instead.
+    """
+
+    def __init__(self, model: Any, device: torch.device) -> None:
+        self._model, self._device = model, device
+
+    def plan(self, found: Iterable[Group], budget: int) -> Iterator[Batch]:
+        return packed_batches((Group(g.prefix, (b,)) for g in found for b in g.branches), budget)
+
+    def computed(self, batch: Batch, budget: int) -> int:  # noqa: ARG002
+        return sum(group.tokens for group in batch)
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch, rows: Rows, budget: int) -> States:  # noqa: ARG002
+        found = []
+        for group in batch:
+            ids = np.concatenate([group.prefix, group.branches[0].suffix]).astype(np.int64)
+            out = self._model(input_ids=torch.from_numpy(ids)[None].to(self._device))
+            found.append(_output(out).float().reshape(-1))
+        return States(torch.stack(found), [[i] for i in range(len(batch))])
+
+
+def _output(out: Any) -> torch.Tensor:
+    """The reward tensor of a model's output: a tensor, `logits`, or the first of several."""
+    if isinstance(out, torch.Tensor):
+        return out
+    logits = getattr(out, "logits", None)
+    tensor: torch.Tensor = out[0] if logits is None else logits
+    return tensor

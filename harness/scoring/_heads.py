@@ -28,3 +28,14 @@ def apply_head(weight: torch.Tensor, bias: torch.Tensor | None) -> Callable[[tor
         return logits if bias is None else logits + bias
 
     return head
+
+
+def own_head(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """For models that have applied a head of their own: (rows, outputs), checked to be one output a sequence."""
+
+    def head(outputs: torch.Tensor) -> torch.Tensor:
+        if outputs.shape[1] != 1:
+            raise ScoringError(f"{name}: its model gives {outputs.shape[1]} numbers a sequence, expected one reward")
+        return outputs
+
+    return head

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.errors import ScoringError, did_you_mean
 from harness.scoring._describe import Description
 
-ATTENTIONS = ("cascade", "varlen", "flex", "padded")
+ATTENTIONS = ("cascade", "varlen", "flex", "padded", "whole")
 PACKABLE = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"})
 """model_type of the architectures whose attention is causal, rotary and goes through transformers' interface."""
 
@@ -13,7 +13,11 @@ PACKABLE = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "
 def choose_attention(wanted: str | None, found: Description, device: str, dtype: str) -> str:
     """The kernel's name. Raises ScoringError for one that cannot score this model here."""
     cuda = device.startswith("cuda")
-    packable = found.model_type in PACKABLE and found.causal and not found.remote_code
+    packable = found.model_type in PACKABLE and found.causal
+    if found.remote_code:
+        if wanted not in (None, "whole"):
+            raise ScoringError(f"--attn {wanted}: a model with classes of its own is only scored with --attn whole")
+        return "whole"
     if wanted is None:
         if not packable:
             return "padded"
@@ -22,7 +26,7 @@ def choose_attention(wanted: str | None, found: Description, device: str, dtype:
         return "varlen" if _varlen_fits(found, dtype) else "flex"
     if wanted not in ATTENTIONS:
         raise ScoringError(f"--attn {wanted}: {did_you_mean(wanted, ATTENTIONS)}")
-    if wanted != "padded" and not packable:
+    if wanted not in ("padded", "whole") and not packable:
         raise ScoringError(f"--attn {wanted}: a '{found.model_type}' model can only be scored with --attn padded")
     if wanted == "varlen" and not (cuda and _varlen_fits(found, dtype)):
         raise ScoringError("--attn varlen needs CUDA, bfloat16 or float16, a recent torch and a model without soft cap")

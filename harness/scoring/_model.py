@@ -15,7 +15,7 @@ from harness.config import Recipe
 from harness.errors import CandidateError, ScoringError
 from harness.scoring._attention import register
 from harness.scoring._describe import Description
-from harness.scoring._forward import Forward, PackedForward, PaddedForward
+from harness.scoring._forward import Forward, PackedForward, PaddedForward, WholeForward
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ def load_model(
             model, tokenizer = _from_disk(found, dtype, task=task, trusted=trusted)
     place = torch.device(device)
     model = model.to(place).eval()
+    if attention == "whole":
+        return LoadedModel(model, tokenizer, WholeForward(model, place), place, live)
     if attention == "padded":
         return LoadedModel(model, tokenizer, PaddedForward(model.base_model, place), place, live)
     packed = PackedForward(model.base_model, place, register(attention))

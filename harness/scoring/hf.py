@@ -34,9 +34,11 @@ class ScalarReader:
         return {}
 
     def bind(self, loaded: LoadedModel) -> None:
-        from harness.scoring._heads import apply_head, linear_head
+        from harness.scoring._forward import WholeForward
+        from harness.scoring._heads import apply_head, linear_head, own_head
 
-        self._head = apply_head(*linear_head(loaded.model, self._name))
+        whole = isinstance(loaded.forward, WholeForward)
+        self._head = own_head(self._name) if whole else apply_head(*linear_head(loaded.model, self._name))
 
     def rows(self, group: Group, branch: Branch) -> Sequence[int]:
         return [len(group.prefix) + len(branch.suffix) - 1]

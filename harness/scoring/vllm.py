@@ -182,7 +182,9 @@ def _start(folder: Path, engine: Engine, length: int, *, dummy: bool) -> Any:
             enforce_eager=cpu,
             seed=0,
             disable_log_stats=True,
-            **({"kv_cache_memory_bytes": CPU_CACHE} if cpu else {"gpu_memory_utilization": _share(engine.found.folder)}),
+            **(
+                {"kv_cache_memory_bytes": CPU_CACHE} if cpu else {"gpu_memory_utilization": _share(engine.found.folder)}
+            ),
         )
     except (ValueError, RuntimeError, NotImplementedError, OSError) as error:
         raise ScoringError(f"{folder}: vLLM cannot load it: {_first_line(error)}; use --backend hf") from None

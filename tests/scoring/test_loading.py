@@ -60,6 +60,47 @@ def test_classes_of_the_checkpoints_own_need_consent(copied: Path) -> None:
     assert "--trust-remote-code" in refusal(copied)
 
 
+OWN_CODE = """
+import torch
+from transformers import LlamaModel, LlamaPreTrainedModel
+
+
+class Doubled(LlamaPreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = LlamaModel(config)
+        self.first = torch.nn.Linear(config.hidden_size, OUTPUTS, bias=False)
+        self.post_init()
+
+    def forward(self, input_ids):
+        return (2 * self.first(self.model(input_ids=input_ids).last_hidden_state[:, -1]),)
+"""
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_with_consent_classes_of_the_checkpoints_own_are_run(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outputs: int
+) -> None:
+    import transformers.dynamic_module_utils
+    from safetensors.torch import load_file, save_file
+
+    monkeypatch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    plain = rewards(hf.open_backend(candidate(copied), ScoringOptions()), conversation(2))
+    (copied / "own.py").write_text(OWN_CODE.replace("OUTPUTS", str(outputs)))
+    own = {"AutoModelForSequenceClassification": "own.Doubled"}
+    edit(copied / "config.json", architectures=["Doubled"], auto_map=own)
+    tensors = load_file(copied / "model.safetensors")
+    tensors["first.weight"] = tensors.pop("score.weight").repeat(outputs, 1)
+    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    if outputs == 3:
+        assert "gives 3 numbers a sequence, expected one reward" in refusal(copied, trust_remote_code=True)
+        return
+    backend = hf.open_backend(candidate(copied), ScoringOptions(trust_remote_code=True))
+    assert backend.protocol()["attention"] == "whole"
+    found = rewards(backend, conversation(2))
+    assert found == {key: pytest.approx(2 * value, abs=1e-4) for key, value in plain.items()}
+
+
 def test_truncated_weights_are_an_error(copied: Path) -> None:
     path = copied / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])

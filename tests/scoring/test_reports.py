@@ -36,7 +36,7 @@ def test_each_batch_is_a_json_line(tmp_path: Path, harness: Callable[..., object
     ("extra", "sentence"),
     [
         (["--batch-tokens", "many"], "neither a number of at least 1 nor auto"),
-        (["--attn", "fast"], "--attn fast: known: cascade, flex, padded, varlen"),
+        (["--attn", "fast"], "--attn fast: known: cascade, flex, padded, varlen, whole"),
         (["--backend", "prm", "--backend-option", "fild=min"], "did you mean 'fold'?"),
         (["--log-json", "nowhere/log.jsonl"], "--log-json nowhere/log.jsonl: cannot be written"),
     ],
