@@ -101,14 +101,23 @@ def label_and_store(store: Store, task: PoolTask, pool: Pool, request: LoadReque
     record = pool_record(pool)
     left = list(dict.fromkeys(row.example_id for row in pending(store, record)))
 
+    learned: dict[str, str] = {}  # what labelling adds to the settings: the sandbox's tier, the variant
+
     def labelled() -> Iterator[Sequence[PoolRow]]:
         for start in range(0, len(left), batch):
             part = {example_id: pool.rows[example_id] for example_id in left[start : start + batch]}
-            yield pool_record(task.label(replace(pool, rows=part), request)).rows
+            done = task.label(replace(pool, rows=part), request)
+            learned.update({key: value for key, value in done.settings.items() if key not in pool.settings})
+            yield pool_record(done).rows
 
     extend_pool(store, record, labelled())
     stored = load_pool(store, pool.task, pool.name)
-    return pool if stored is None else pool_of(stored)
+    if stored is None:
+        return pool
+    if learned:
+        stored = replace(stored, settings={**stored.settings, **learned})
+        extend_pool(store, stored, [])
+    return pool_of(stored)
 
 
 def pool_of(record: PoolRecord) -> Pool:

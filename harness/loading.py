@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import plugins
@@ -16,7 +16,7 @@ from results.store import Store
 from tasks._custom import load_custom
 from tasks._data import UnreachableError
 from tasks._limit import limit_examples
-from tasks._types import LoadRequest, PoolNeededError, PoolTask, Task, TaskData, TaskError
+from tasks._types import LoadRequest, Pool, PoolNeededError, PoolTask, Task, TaskData, TaskError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class DataRequest:
     task_files: Mapping[str, Path] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task -> option -> value
     pools: Mapping[str, str] = field(default_factory=dict)
+    policy: str | None = None  # samples the pools that are missing
     limit: int | None = None
     seed: int = 0
     notify: Callable[[str], None] = say
@@ -61,18 +62,27 @@ def _limited(data: TaskData, request: DataRequest) -> tuple[TaskData, int | None
 
 def load_request(name: str, task: Task, request: DataRequest, store: Store) -> LoadRequest:
     """What a task is asked to load: its file, its options, and its pool."""
-    record = None
-    if isinstance(task, PoolTask):
-        chosen = _pool_name(name, request, store)
-        record = None if chosen is None else load_pool(store, name, chosen)
-    return LoadRequest(
+    asked = LoadRequest(
         data_dir=request.data_dir,
         file=request.data.get(name),
         extras=request.data,
-        pool=None if record is None else pool_of(record),
         options=request.options.get(name, {}),
         notify=lambda sentence: request.notify(f"{name}: {sentence}"),
     )
+    return replace(asked, pool=_pool(name, request, store, asked)) if isinstance(task, PoolTask) else asked
+
+
+def _pool(name: str, request: DataRequest, store: Store, asked: LoadRequest) -> Pool | None:
+    """The pool asked for by name, else the policy's (sampled now where it is missing), else the newest stored one."""
+    if request.policy is not None and name not in request.pools:
+        from harness.generation._pool import ensure_pool
+        from harness.generation._types import SampleRequest
+
+        sampling = SampleRequest(request.policy, limit=request.limit, seed=request.seed)
+        return ensure_pool(store, name, sampling, asked)
+    chosen = _pool_name(name, request, store)
+    record = None if chosen is None else load_pool(store, name, chosen)
+    return None if record is None else pool_of(record)
 
 
 def _pool_name(name: str, request: DataRequest, store: Store) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ def _unreachable(what: Published, place: str, error: Exception) -> UnreachableEr
 def _from_hub(what: Published, hub: Hub) -> Loaded:
     import datasets
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the error below says it once
     try:
         table = datasets.load_dataset(hub.repo, hub.config, split=hub.split, revision=hub.revision)
         values = table.to_list()

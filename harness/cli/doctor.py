@@ -58,7 +58,7 @@ def _sandbox() -> str:
     from tasks.sandbox import best_tier
 
     try:
-        return str(best_tier())
+        return best_tier().summary
     except TaskError as error:
         return str(error)
 

@@ -32,6 +32,9 @@ Models = Annotated[
 Tasks = Annotated[list[str] | None, typer.Option("--tasks", "-t", help="Tasks, separated by commas.")]
 TaskFiles = Annotated[list[str] | None, typer.Option("--task-file", help="NAME=FILE: a task of your own (JSONL).")]
 Pools = Annotated[list[str] | None, typer.Option("--pool", help="TASK=NAME: which imported pool to use.")]
+Policy = Annotated[
+    str | None, typer.Option("--policy", help="Language model that samples the pools which are missing first.")
+]
 Weights = Annotated[str | None, typer.Option("--weights", help="rewardbench: current or pre-2024-09-10.")]
 TaskOptions = Annotated[
     list[str] | None, typer.Option("--task-option", help="TASK.NAME=VALUE, like mbpp_bon.variant=sanitized.")
@@ -84,6 +87,7 @@ def evaluate(
     data_dir: DATA_DIR = None,
     data: DATA = None,
     pool: Pools = None,
+    policy: Policy = None,
     weights: Weights = None,
     task_option: TaskOptions = None,
     db: DB = Path("harness.duckdb"),
@@ -140,6 +144,7 @@ def evaluate(
             task_files=customs,
             options=task_options(task_option or [], {"rewardbench": {"weights": weights}} if weights else {}),
             pools=pairs("--pool", pool or []),
+            policy=policy,
             limit=limit,
             seed=seed,
         ),
