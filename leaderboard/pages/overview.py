@@ -138,10 +138,11 @@ def _baseline_says(task: TaskBoard, best: Entry) -> str:
     if top is None or not top.n:
         return told
     sure = f"Holm-adjusted {view.p_sentence(top.p_adjusted)}, {common.METHODS.get(top.method, top.method)}"
-    gain = f"{view.points(top.difference)} points"
+    picked = f", optimistic for the best of {len(rows) + 1}" if len(rows) > 1 else ""
+    gain = f"{view.points(top.difference)} points{picked}"
     if top.p_adjusted < view.ALPHA:
         return f"{told} The leader beats it by {gain} ({sure})."
-    return f"{told} The leader's {gain} over it are not significant ({sure}; mde {view.percent(top.mde)})."
+    return f"{told} The leader does not beat it significantly: {gain} ({sure}; mde {view.percent(top.mde)})."
 
 
 def _row(site: Site, c: Candidate) -> dict[str, Any]:
