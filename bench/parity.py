@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
-from scoring_models import candidate, conversation, reference, rewards, write_model
+from scoring_models import candidate, conversation, reference, request, rewards, write_model
+from tiny import WORDS
 
 from harness.scoring import hf
 from harness.scoring._types import ScoringOptions
@@ -78,8 +80,18 @@ def table(kinds: tuple[str, ...], root: Path) -> Iterator[dict[str, Any]]:
             yield from rows(kind, edge, folder, limit)
 
 
+def varied(count: int) -> list[Any]:
+    """Prompts and responses of random words and lengths: means over a handful of sequences say little."""
+    made = random.Random(0)
+
+    def words(low: int, high: int) -> str:
+        return " ".join(made.choices(WORDS.split(), k=made.randint(low, high)))
+
+    return [request(f"r{n}", 0, words(3, 60), words(1, 60)) for n in range(count)]
+
+
 def rows(kind: str, edge: str, folder: Path, limit: int | None) -> Iterator[dict[str, Any]]:
-    asked, options = conversation(6), ScoringOptions(max_length=limit, device="cpu")
+    asked, options = [*conversation(6), *varied(40)], ScoringOptions(max_length=limit, device="cpu")
     exact = reference(folder, asked, options, torch.float64)
     keys, spread = list(exact), float(np.std(list(exact.values())))
 
@@ -106,10 +118,12 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two architectures")
+    parser.add_argument("--only", choices=KINDS, help="one architecture")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         found = []
-        for row in table(KINDS[:2] if args.quick else KINDS, Path(place)):
+        kinds = (args.only,) if args.only else KINDS[:2] if args.quick else KINDS
+        for row in table(kinds, Path(place)):
             print(json.dumps(row), flush=True)
             found.append(row["ok"])
     print(
