@@ -2,7 +2,6 @@
 
     with open_store(path) as store:
         candidate = store.add_candidate(CandidateRecord(...))
-        ...
 
 A killed writer loses at most the batch in flight: DuckDB replays its write-ahead log on the next open. A new
 database is made beside its place and linked there whole, so a kill never leaves half a file under its name.
@@ -175,11 +174,10 @@ class Store:
 
     def add_candidate(self, record: CandidateRecord) -> int:
         """Store a candidate; a known id takes the newest name (a renamed folder is the same candidate)."""
+        named = "UPDATE candidates SET name = ? WHERE key = ? AND name <> ?"
         with self.transaction():
             key = self._insert("candidates", record.id, name=record.name, kind=record.kind, detail=dump(record.detail))
-            self.sql.execute(
-                "UPDATE candidates SET name = ? WHERE key = ? AND name <> ?", [record.name, key, record.name]
-            )
+            self.sql.execute(named, [record.name, key, record.name])
         return key
 
     def add_protocol(self, record: ProtocolRecord) -> int:
@@ -205,14 +203,13 @@ class Store:
                 sets = ", ".join(f"{name} = ?" for name in shown)
                 self.sql.execute(f"UPDATE datasets SET {sets} WHERE key = ?", [*shown.values(), found])
                 return found
-            metrics = dump([dict(m) for m in record.metrics])
-            key = self._insert(
-                "datasets", record.key, task=record.task, outcome=record.outcome, metrics=metrics, **shown
-            )
+            about = {"task": record.task, "outcome": record.outcome, "metrics": dump([dict(m) for m in record.metrics])}
+            key = self._insert("datasets", record.key, **about, **shown)
             self._add_examples(key, record.examples)
         return key
 
     def _add_examples(self, dataset: int, examples: Sequence[ExampleRecord]) -> None:
+        self.examples_changed()
         self.with_arrow(
             examples_table(examples),
             "INSERT INTO examples SELECT (SELECT coalesce(max(key), 0) FROM examples) + row_number() OVER (),"
@@ -255,6 +252,10 @@ class Store:
                 [*keys, *keys],
             )
 
+    def examples_changed(self) -> None:
+        """Forget keys of examples: rows were added or removed."""
+        self._examples = {}
+
     def _example_keys(self, wanted: set[str]) -> dict[str, int]:
         """Integer keys of examples by content id."""
         if not wanted <= self._examples.keys():
@@ -292,8 +293,7 @@ class Store:
         with self.transaction():
             ended = [status, reason, now, run]
             self.sql.execute("UPDATE runs SET status = ?, reason = ?, ended = ? WHERE key = ?", ended)
+            last = "started = (SELECT max(started) FROM sessions WHERE run = ?)"
             self.sql.execute(
-                "UPDATE sessions SET ended = ? WHERE run = ? AND ended IS NULL AND started ="
-                " (SELECT max(started) FROM sessions WHERE run = ?)",
-                [now, run, run],
+                f"UPDATE sessions SET ended = ? WHERE run = ? AND ended IS NULL AND {last}", [now, run, run]
             )
