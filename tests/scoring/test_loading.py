@@ -14,6 +14,7 @@ from scoring_models import candidate, conversation, rewards
 
 from harness.errors import CandidateError, ScoringError, UserError
 from harness.scoring import hf
+from harness.scoring._describe import choose_dtype, describe
 from harness.scoring._types import ScoringOptions
 
 
@@ -223,10 +224,14 @@ def test_the_protocol_does_not_change_when_weights_are_loaded(family: Callable[[
     assert before["dtype"] == "float32"
 
 
-def test_a_checkpoints_own_dtype_is_used(copied: Path) -> None:
+def test_the_dtype_is_float32_on_a_cpu_and_the_checkpoints_own_on_a_gpu(copied: Path) -> None:
     edit(copied / "config.json", dtype="bfloat16")
-    assert hf.open_backend(candidate(copied), ScoringOptions()).protocol()["dtype"] == "bfloat16"
-    assert hf.open_backend(candidate(copied), ScoringOptions(dtype="float32")).protocol()["dtype"] == "float32"
+    found = describe(candidate(copied))
+    assert [choose_dtype(None, found, device) for device in ("cpu", "cuda", "cuda:1")] == [
+        "float32", "bfloat16", "bfloat16",
+    ]  # fmt: skip
+    assert choose_dtype("float16", found, "cpu") == choose_dtype("float16", found, "cuda") == "float16"
+    assert hf.open_backend(candidate(copied), ScoringOptions(dtype="bfloat16")).protocol()["dtype"] == "bfloat16"
 
 
 def test_a_missing_folder_is_a_candidate_error(tmp_path: Path) -> None:
