@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/harness demo -o demo/
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
