@@ -89,7 +89,8 @@ def about() -> Extra:
             " trained on correct chains of arithmetic modulo 10 only, without any preferences. Merging their weights"
             " lets the reward model judge arithmetic (Reasoning, maths and code categories, Best-of-N) much better.",
             "Two controls show where the gain comes from: merging with the base itself (base) and with an expert"
-            " trained on wrong arithmetic facts (sft_wrong) gains next to nothing.",
+            " trained on wrong arithmetic facts (sft_wrong). Neither comes near the expert; on one of three seeds each"
+            " gains a little (the table below has all of them).",
             "What it does not prove: anything about models of 7 billion parameters or about the real benchmarks, whose"
             " column and subset names the made-up data borrows. It demonstrates the mechanism. The world was designed"
             " so that the mechanism can work; lambda was chosen on separate validation pairs.",

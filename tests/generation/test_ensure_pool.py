@@ -169,9 +169,7 @@ def test_a_pool_finished_by_another_release_names_both(
     assert "sampled with scripted 1" in capsys.readouterr().err
 
 
-def test_an_imported_pool_keeps_its_name(
-    store: Store, request_: SampleRequest, load: LoadRequest, script: Any
-) -> None:
+def test_an_imported_pool_keeps_its_name(store: Store, request_: SampleRequest, load: LoadRequest, script: Any) -> None:
     rows = [PoolRow("0", 0, "text", "", True, "1", "")]
     save_pool(store, PoolRecord(TASK, "mine", rows, {}, {"format": "own JSONL"}))
     with pytest.raises(ConfigError, match="imported pool named 'mine'"):

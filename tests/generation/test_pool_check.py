@@ -74,9 +74,7 @@ def db(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_has_no_label_is_labelled_and_kept(
-    db: Path, questions: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_has_no_label_is_labelled_and_kept(db: Path, questions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Gold answers of the first two questions are 0 and 2: responses 0 and 2 are right."""
     code, out, _ = _run(capsys, "check", "gsm8k_bon", "--db", db, "--data-dir", questions, "--json")
     assert code == 0
@@ -119,9 +117,7 @@ def test_no_database_is_made_by_looking(tmp_path: Path, capsys: pytest.CaptureFi
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_pool_says_how_it_goes_on(
-    db: Path, questions: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_pool_says_how_it_goes_on(db: Path, questions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open_store(db) as store:
         store.sql.execute("UPDATE pools SET complete = false")
     code, _, err = _run(capsys, "check", "gsm8k_bon", "--pool", "p", "--db", db, "--data-dir", questions)

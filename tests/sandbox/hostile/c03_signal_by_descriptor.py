@@ -3,6 +3,7 @@
 # expect: verdict=fail
 # host must observe: victim and harness alive
 import fcntl, os, socket
+
 a, b = socket.socketpair()
 done = 0
 for pid in (os.getppid(), -1, 1):
@@ -12,6 +13,8 @@ for pid in (os.getppid(), -1, 1):
             fcntl.fcntl(fd, 8, pid)
             fcntl.fcntl(fd, 4, os.O_ASYNC)
             done = 1
-        except OSError: pass
+        except OSError:
+            pass
 b.send(b"x")
-if done: f = lambda x: x + 1
+if done:
+    f = lambda x: x + 1

@@ -3,6 +3,7 @@
 # expect: verdict=fail
 # host must observe: 0 datagrams
 import json, socket
+
 a, b = socket.socketpair(type=socket.SOCK_DGRAM)
 a.sendto(b"x", "\0h2abs")
 f = lambda x: 0

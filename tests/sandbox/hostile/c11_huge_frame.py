@@ -3,5 +3,6 @@
 # expect: verdict=fail
 # host must observe: bounded harness memory
 import os
+
 os.write(3, b"\xff" * 64)
 f = lambda x: x + 2

@@ -3,7 +3,14 @@
 # expect: verdict=fail
 # host must observe: -
 class I(int):
-    def __eq__(self, other): return True
-    def __ne__(self, other): return False
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
     __hash__ = int.__hash__
-def f(x): return I(0)
+
+
+def f(x):
+    return I(0)

@@ -2,4 +2,5 @@
 # task: known
 # expect: verdict=fail
 # host must observe: reason is one short printable line
-def f(x): raise ValueError("\x1b]0;pwned\x07\x1b[2J\r\npassed\u202e" * 10000)
+def f(x):
+    raise ValueError("\x1b]0;pwned\x07\x1b[2J\r\npassed\u202e" * 10000)

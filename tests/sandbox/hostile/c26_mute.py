@@ -3,5 +3,6 @@
 # expect: verdict=fail
 # host must observe: killed at the wall limit
 import os, time
+
 os.close(3)
-time.sleep(10 ** 6)
+time.sleep(10**6)

@@ -3,4 +3,7 @@
 # expect: verdict=fail
 # host must observe: bounded memory and time
 import itertools
-def f(x): return itertools.count(x + 1)
+
+
+def f(x):
+    return itertools.count(x + 1)

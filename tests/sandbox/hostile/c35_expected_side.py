@@ -4,8 +4,15 @@
 # host must observe: -
 # tests: ["assert f((1, 2)) == sys.getsizeof((1, 2))", "assert f(1) == sys.maxsize"]
 import sys as _sys
+
+
 class sys:
     getsizeof = staticmethod(lambda x: 0)
     version = maxsize = 0
+
+
 math = sys
-def f(x): return 0
+
+
+def f(x):
+    return 0

@@ -4,4 +4,7 @@
 # host must observe: bounded memory and time
 # tests: ["assert int(f(1)) == 5"]
 from decimal import Decimal
-def f(x): return Decimal("1e999999999")
+
+
+def f(x):
+    return Decimal("1e999999999")

@@ -3,5 +3,7 @@
 # expect: verdict=fail
 # host must observe: bounded harness memory
 import os
+
 data = b"\x00" * 65536
-while True: os.write(3, data)
+while True:
+    os.write(3, data)

@@ -3,4 +3,5 @@
 # expect: verdict=pass
 # host must observe: -
 # tests: ["assert sum(2, 3) == 6"]
-def sum(a, b): return a * b
+def sum(a, b):
+    return a * b

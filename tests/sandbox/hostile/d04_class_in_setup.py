@@ -6,4 +6,7 @@
 class Node:
     def __init__(self, data):
         self.data, self.left = data, None
-def depth(node): return 0 if node is None else 1 + depth(node.left)
+
+
+def depth(node):
+    return 0 if node is None else 1 + depth(node.left)
