@@ -73,12 +73,23 @@ def run_eval(request: EvalRequest) -> list[RunResult]:
     if request.backend is not None:
         plugins.check(plugins.BACKENDS, [request.backend])
     chosen = [_candidate(spec, request) for spec in request.models]
+    loaded = _load(list(dict.fromkeys([*request.tasks, *files])), request)
     with open_store(request.db, wait=request.wait, notify=say) as store:
-        names = dict.fromkeys([*request.tasks, *files])
-        loaded = {name: load_data(name, request.data, store) for name in names}
         session = Session(store, request)
         work = {name: data if isinstance(data, TaskError) else Work(data) for name, data in loaded.items()}
         return [result for one in chosen for result in session.evaluate(one, work)]
+
+
+def _load(names: Sequence[str], request: EvalRequest) -> dict[str, DatasetRecord | TaskError]:
+    """All data before anything is written: bad data leaves no database behind that was not there."""
+    fresh = not request.db.exists() and request.data.policy is None  # a sampled pool is worth keeping
+    try:
+        with open_store(request.db, wait=request.wait, notify=say) as store:
+            return {name: load_data(name, request.data, store) for name in names}
+    except (TaskError, UserError):
+        if fresh:
+            request.db.unlink(missing_ok=True)
+        raise
 
 
 def _candidate(spec: str | Candidate, request: EvalRequest) -> Candidate:

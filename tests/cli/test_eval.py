@@ -152,6 +152,14 @@ def test_bad_arguments_are_one_sentence(harness: Any, pairs: Path, arguments: li
     assert done.stderr.startswith("harness: ")
 
 
+def test_bad_data_leaves_no_database_behind(harness: Any, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"scenario": "math_reasoning"}\n')
+    done = harness("eval", "--model", "baseline:length", "--tasks", "autoj", "--data", "autoj=rows.jsonl")
+    assert done.returncode == 2
+    assert "rows.jsonl:1: field 'label' is missing" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
 @pytest.mark.parametrize("tasks", [["autoj,rewardbench"], ["autoj, rewardbench"], ["autoj,", "rewardbench"]])
 def test_task_lists_may_have_spaces(harness: Any, tasks: list[str]) -> None:
     """All three reach the data step for the first task: the names were understood."""
