@@ -15,9 +15,9 @@ def encoded(*lengths: int) -> list[Encoded]:
 
 
 def test_the_sample_spreads_over_lengths_without_duplicates_or_giants() -> None:
-    lengths = [*range(1, 101), 50, 50, 5000]
+    lengths = [*range(1, 102), 50, 50, 5000]
     chosen = [lengths[i] for i in sample(encoded(*lengths), size=5)]
-    assert chosen == [1, 26, 50, 75, 100]
+    assert chosen == [1, 26, 51, 76, 101]  # quarters of the way from 1 to 101
     assert sample(encoded(7, 7, 7)) == [0]
     assert sample(encoded(5000)) == [0]
 
