@@ -67,3 +67,8 @@ def _process(pid: int, program: str) -> str:
             break
         shown.append(Path(word).name)
     return f"process {pid} ({' '.join(shown) or program})"
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether this is Ctrl-C (or SIGTERM) as DuckDB tells it when it arrives in the middle of a query."""
+    return type(error).__name__ == "InterruptException" or str(error) == "Query interrupted"

@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from results._errors import HeldError, explain
+from results._errors import HeldError, explain, interrupted
 from results._tables import dump, examples_table, links_table, rewards_table
 from results.migrations import check_current, migrate
 from results.records import (
@@ -61,10 +61,7 @@ def open_store(
         _create(path)
     connection = _connect(path, read_only, wait, notify)
     try:
-        if read_only:
-            check_current(connection)
-        else:
-            migrate(connection)
+        (check_current if read_only else migrate)(connection)
         yield Store(connection, path)
     except duckdb.Error as error:
         raise explain(path, error) from error
@@ -148,6 +145,8 @@ class Store:
         except BaseException as error:
             with suppress(duckdb.Error):  # nothing was begun, or the connection is already invalid
                 self.sql.execute("ROLLBACK")
+            if interrupted(error):
+                raise KeyboardInterrupt from None
             if isinstance(error, duckdb.Error):
                 raise explain(self.path, error) from error
             raise

@@ -37,6 +37,7 @@ app.add_typer(scores.app, name="scores")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(sandbox.app, name="sandbox")
 
+_STOPPED = "interrupted: what was finished is kept, the same command resumes"
 _LISTS = ("--tasks", "-t")
 
 
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except typer.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail("interrupted: what was finished is kept, the same command resumes", 130)
+        code = _fail(_STOPPED, 130)
     except RunFailed as error:
         code = _fail(str(error), 3)
     except BrokenPipeError:
@@ -87,10 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except _user_errors() as error:
         code = _fail(str(error), 2)
     except Exception as error:
+        from results._errors import interrupted
+
         show = getattr(error, "format_message", None)  # typer's own usage errors
-        if show is None:
+        if interrupted(error):
+            code = _fail(_STOPPED, 130)
+        elif show is not None:
+            code = _fail(f"{show()} (--help shows the options)", 2)
+        else:
             raise
-        code = _fail(f"{show()} (--help shows the options)", 2)
     sys.exit(code or 0)
 
 

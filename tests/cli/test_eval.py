@@ -240,14 +240,15 @@ def test_a_stopped_run_resumes_to_the_same_content(tiny: Path, tmp_path: Path, h
     rows = [{"id": str(i), "prompt": f"is {i} the sum of " + "all " * (i % 97), "responses": [f"a {i}", "b " * 40],
              "correct": [True, False]} for i in range(1500)]  # fmt: skip
     task = write_rows(tmp_path / "t.jsonl", rows)
-    command = ["eval", "--model", str(tiny / "rm"), "--task-file", f"mine={task}", "--json", "--batch-tokens", "600"]
+    command = ["eval", "--model", str(tiny / "rm"), "--task-file", f"mine={task}", "--json", "--batch-tokens", "600",
+               "--log-json", "batches.jsonl"]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ}, text=True,
     )  # fmt: skip
     database = tmp_path / "harness.duckdb"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not _grown(database):
+    while time.monotonic() < deadline and _lines(tmp_path / "batches.jsonl") < 5:
         time.sleep(0.02)
     process.send_signal(stop)
     _, errors = process.communicate(timeout=60)
@@ -259,9 +260,8 @@ def test_a_stopped_run_resumes_to_the_same_content(tiny: Path, tmp_path: Path, h
     assert _rewards(database) == _rewards(tmp_path / "undisturbed.duckdb")
 
 
-def _grown(database: Path) -> bool:
-    log = Path(f"{database}.wal")
-    return log.exists() and log.stat().st_size > 400_000
+def _lines(log: Path) -> int:
+    return log.read_text().count("\n") if log.exists() else 0
 
 
 def _rewards(database: Path) -> list[tuple[Any, ...]]:
