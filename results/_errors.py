@@ -71,4 +71,6 @@ def _process(pid: int, program: str) -> str:
 
 def interrupted(error: BaseException) -> bool:
     """Whether this is Ctrl-C (or SIGTERM) as DuckDB tells it when it arrives in the middle of a query."""
-    return type(error).__name__ == "InterruptException" or str(error) == "Query interrupted"
+    return type(error).__name__ == "InterruptException" or any(
+        word in str(error) for word in ("Query interrupted", "KeyboardInterrupt")
+    )

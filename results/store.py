@@ -64,7 +64,7 @@ def open_store(
         (check_current if read_only else migrate)(connection)
         yield Store(connection, path)
     except duckdb.Error as error:
-        raise explain(path, error) from error
+        raise (KeyboardInterrupt() if interrupted(error) else explain(path, error)) from error
     except StoreError as error:
         raise (error if str(error).startswith(str(path)) else type(error)(f"{path}: {error}")) from None
     finally:

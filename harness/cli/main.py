@@ -54,8 +54,12 @@ def join_lists(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+_signals: list[int] = []  # what was received: libraries wrap the interrupt in errors of their own
+
+
+def _interrupt(signum: int, _frame: FrameType | None) -> None:
     """SIGTERM stops like Ctrl-C: what is finished is stored, what is half-written is removed."""
+    _signals.append(signum)
     raise KeyboardInterrupt
 
 
@@ -70,9 +74,8 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exits with the codes above; never shows a traceback for a user's mistake."""
-    from harness.errors import RunFailed
-
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         code = app(join_lists(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
@@ -80,24 +83,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = _fail(_STOPPED, 130)
-    except RunFailed as error:
-        code = _fail(str(error), 3)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    except _user_errors() as error:
-        code = _fail(str(error), 2)
-    except Exception as error:
-        from results._errors import interrupted
-
-        show = getattr(error, "format_message", None)  # typer's own usage errors
-        if interrupted(error):
-            code = _fail(_STOPPED, 130)
-        elif show is not None:
-            code = _fail(f"{show()} (--help shows the options)", 2)
-        else:
-            raise
+    except Exception as error:  # noqa: BLE001  what nobody foresaw is raised again
+        code = _fail(_STOPPED, 130) if _signals else _explained(error)
     sys.exit(code or 0)
+
+
+def _explained(error: Exception) -> int:
+    """Exit code of a failure, told in one line; what nobody foresaw is raised again, with its traceback."""
+    from harness.errors import RunFailed
+
+    if isinstance(error, RunFailed):
+        return _fail(str(error), 3)
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    if isinstance(error, _user_errors()):
+        return _fail(str(error), 2)
+    show = getattr(error, "format_message", None)  # typer's own usage errors
+    if show is None:
+        raise error
+    return _fail(f"{show()} (--help shows the options)", 2)
 
 
 def _fail(sentence: str, code: int) -> int:
