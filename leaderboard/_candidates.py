@@ -80,13 +80,21 @@ def find_baseline(candidates: Sequence[Candidate], wanted: str | None) -> Candid
     """
     if wanted is None:
         return _default_baseline(candidates)
+    return find_candidate(candidates, wanted, "--baseline ")
+
+
+def find_candidate(candidates: Sequence[Candidate], wanted: str, option: str = "") -> Candidate:
+    """The candidate of this name or id, or whose id starts so (at least four characters).
+
+    Raises LeaderboardError for an unknown or ambiguous one; `option` is what the sentence starts with.
+    """
     exact = [c for c in candidates if wanted in (c.name, c.id)]
     found = exact or [c for c in candidates if len(wanted) >= 4 and c.id.startswith(wanted)]
     if len({c.id for c in found}) > 1:
         ids = ", ".join(view.short(c.id) for c in found)
-        raise LeaderboardError(f"--baseline {wanted}: several candidates are called so: give one's id ({ids})")
+        raise LeaderboardError(f"{option}{wanted}: several candidates are called so: give one's id ({ids})")
     if not found:
-        raise LeaderboardError(f"--baseline {wanted}: there is no such candidate: {suggest(wanted, names(candidates))}")
+        raise LeaderboardError(f"{option}{wanted}: there is no such candidate: {suggest(wanted, names(candidates))}")
     return found[0]
 
 

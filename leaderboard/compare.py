@@ -59,6 +59,8 @@ class Comparison:
     wins: int  # examples with a above b
     losses: int
     mde: float  # minimum detectable effect; NaN: nothing is detectable with so few
+    size: float  # effective number of pairs, n where all weigh the same
+    discordance: float  # mean square difference of an effective pair; the share of discordant pairs for plain ones
     whole: bool  # every example behind either metric is shared; else both values are of what is shared
     level: float
     seed: int
@@ -163,6 +165,8 @@ def _describe(
         wins=int((part.y > 0).sum()),
         losses=int((part.y < 0).sum()),
         mde=float(minimum_detectable_effect(size, psi, level=level, power=power)),
+        size=size,
+        discordance=psi,
         whole=column.whole,
         level=level,
         seed=seed,
