@@ -8,6 +8,7 @@
   const body = $("#list tbody"), told = $("#told"), more = $("#more"), dialog = $("#example");
   let view = null;   // what is listed now: {task, index, a, b, rows, shown}
   let turn = 0;      // later changes win over shards that are still on their way
+  let opened = 0;    // and so do examples opened later
 
   // -- shards -----------------------------------------------------------------------------------------------
   const waiting = new Map(), loaded = new Map();
@@ -189,11 +190,11 @@
   }
 
   async function open(i) {
-    const { task, index } = view, mine = turn;
+    const { task, index } = view, mine = turn, nth = ++opened;
     let part = 0;
     while (part + 1 < task.starts.length && task.starts[part + 1] <= i) part++;
     const texts = (await shard(task.texts[part]))[i - task.starts[part]];
-    if (mine !== turn) return;
+    if (mine !== turn || nth !== opened) return;
     const row = view.rows.find((r) => r.i === i) || alone(i);
     const order = [...new Set([...row.a.picks.slice(0, 1), ...row.b.picks.slice(0, 1), ...texts.texts.keys()])];
     const lead = order.length === 2 ? [0, 1] : order.slice(0, 2), rest = order.slice(2);

@@ -101,6 +101,7 @@ def test_drill_down_agrees_with_the_stored_rewards(open_page: Any, site: Path) -
         }
     example = page.locator("#list tbody tr th").first.inner_text()
     page.locator("#list tbody tr button").first.click()
+    page.locator("dialog[open] article").first.wait_for()
     text = page.locator("#content").inner_text()
     i = list(runs[a].example_ids).index(example)
     for run in (runs[a], runs[b]):
@@ -144,7 +145,7 @@ def test_next_previous_and_close_by_keyboard_with_state_in_the_link(open_page: A
 
 def test_swapping_turns_the_tally_round(open_page: Any) -> None:
     page = open_page("compare.html#task=autoj")
-    page.locator("#list tbody tr").first.wait_for()
+    page.wait_for_function("document.querySelector('#told').textContent.includes('better')")
     before = re.findall(r"better on (\d+)", page.locator("#told").inner_text())
     page.get_by_role("button", name="Swap A and B").click()
     page.wait_for_function("document.querySelector('#told').textContent.includes('better')")
