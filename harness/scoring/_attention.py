@@ -28,33 +28,32 @@ _CHUNK = 512  # queries per soft-capped product: bounds the score matrix
 def cascade(
     query: Tensor, key: Tensor, value: Tensor, who: Attention, scale: float, window: int | None, softcap: float | None
 ) -> Tensor:
-    """Sequence by sequence; the prefix's keys are computed once and attended to by each response."""
-    out = query.new_zeros(1, query.shape[2], query.shape[1], query.shape[3])
+    """Sequence by sequence; the prefix's keys are computed once and attended to by each response.
+
+    What a response sees of the prefix and of itself are two calls; one merge at the end joins them for all rows.
+    """
+    shape = 1, query.shape[2], query.shape[1], query.shape[3]
+    own, own_lse = query.new_zeros(shape), query.new_zeros(shape[:3], dtype=torch.float32)
+    prefix, prefix_lse = torch.zeros_like(own), torch.full_like(own_lse, float("-inf"))  # nothing seen: weight 0
     for span in who.spans:
-        q = query[:, :, span.q[0] : span.q[1]]
+        rows, keys, before = slice(*span.q), slice(*span.k), slice(*span.p)
+        q = query[:, :, rows]
         total = span.p[1] - span.p[0] + span.k[1] - span.k[0]
         plain = span.at is None and softcap is None and (window is None or total <= window)
-        attend = _merged if plain and flash_works() else _dense
-        out[:, span.q[0] : span.q[1]] = attend(q, key, value, span, scale, window, softcap).transpose(1, 2)
-    return out
+        if not (plain and flash_works()):
+            own[:, rows] = _dense(q, key, value, span, scale, window, softcap).transpose(1, 2)
+            continue
+        own[:, rows], own_lse[:, rows] = _flash(q, key[:, :, keys], value[:, :, keys], scale, causal=True)
+        if span.p[1] > span.p[0]:
+            seen = _flash(q, key[:, :, before], value[:, :, before], scale, causal=False)
+            prefix[:, rows], prefix_lse[:, rows] = seen
+    return merge(prefix, prefix_lse, own, own_lse) if who.shared else own
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, scale: float, *, causal: bool) -> tuple[Tensor, Tensor]:
-    """PyTorch's CPU flash attention with its log-sum-exp; the public wrapper returns only the output."""
+    """PyTorch's CPU flash attention, (1, R, H, D), with its log-sum-exp, (1, R, H), which the public wrapper hides."""
     out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, scale=scale)
-    return out, lse
-
-
-def _merged(
-    q: Tensor, key: Tensor, value: Tensor, span: Span, scale: float, _window: int | None, _softcap: float | None
-) -> Tensor:
-    own = slice(*span.k)
-    out, lse = _flash(q, key[:, :, own], value[:, :, own], scale, causal=True)
-    if span.p[1] == span.p[0]:
-        return out
-    before = slice(*span.p)
-    prefix, prefix_lse = _flash(q, key[:, :, before], value[:, :, before], scale, causal=False)
-    return merge(prefix, prefix_lse, out, lse)
+    return out.transpose(1, 2), lse.transpose(1, 2)
 
 
 def merge(one: Tensor, one_lse: Tensor, other: Tensor, other_lse: Tensor) -> Tensor:
@@ -109,8 +108,8 @@ def flash_works() -> bool:
             _FLASH_WORKS.append(False)
         else:
             right = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.25, enable_gqa=True)
-            shaped = lse.shape == (1, 4, 5)
-            _FLASH_WORKS.append(shaped and torch.allclose(out, right, atol=1e-5))
+            shaped = lse.shape == (1, 5, 4)
+            _FLASH_WORKS.append(shaped and torch.allclose(out, right.transpose(1, 2), atol=1e-5))
     return _FLASH_WORKS[0]
 
 
