@@ -31,7 +31,7 @@ MATH_SCENARIOS = dict.fromkeys(autoj.MATH, 60)
 OTHER_SCENARIOS = tuple(name for name in autoj.SCENARIOS if name not in (*autoj.MATH, *autoj.CODE))
 CODE_ROWS, OTHER_ROWS, TIE_RATE = 12, 4, 0.2
 
-QUESTIONS, SAMPLES, ERROR_RATE = 120, 16, 0.4
+QUESTIONS, SAMPLES, ERROR_RATE = 80, 16, 0.4
 MBPP_IDS = 11  # the first task_id of the published test split
 
 

@@ -23,7 +23,7 @@ from results.pools import save_pool
 from results.store import open_store
 from tasks._types import LoadRequest, PoolTask, TaskError
 
-LAMBDAS = [0.2, 0.3, 0.4, 0.6, 0.8, 1.0]  # 0 is the reward model itself
+LAMBDAS = [0.2, 0.4, 0.6, 0.8, 1.0]  # 0 is the reward model itself
 CONTROL_LAMBDAS = [0.6]
 TASKS = ("rewardbench", "autoj", "gsm8k_bon", "mbpp_bon")
 Say = Callable[[str], None]
@@ -46,7 +46,7 @@ def run_demo(out: Path, say: Say, models: Path | None = None) -> tuple[Path, lis
 
 
 def demo_candidates(models: Path) -> list[Candidate]:
-    """The reward model, its merges with the expert at six lambdas, two controls at one, and a length baseline."""
+    """The reward model, its merges with the expert at five lambdas, two controls at one, and a length baseline."""
     rm = from_folder(models / "rm", "rm")
     sweeps = [("sft", LAMBDAS), ("base", CONTROL_LAMBDAS), ("sft_wrong", CONTROL_LAMBDAS)]
     merges = [
