@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from harness import plugins
 from harness._datasets import dataset_record, pool_of
@@ -32,6 +33,7 @@ class DataRequest:
     limit: int | None = None
     seed: int = 0
     notify: Callable[[str], None] = say
+    check: Callable[..., Iterator[Any]] | None = None  # runs programs elsewhere (LoadRequest.check)
 
 
 def load_data(name: str, request: DataRequest, store: Store) -> DatasetRecord | TaskError:
@@ -68,6 +70,7 @@ def load_request(name: str, task: Task, request: DataRequest, store: Store) -> L
         extras=request.data,
         options=request.options.get(name, {}),
         notify=lambda sentence: request.notify(f"{name}: {sentence}"),
+        check=request.check,
     )
     return replace(asked, pool=_pool(name, request, store, asked)) if isinstance(task, PoolTask) else asked
 

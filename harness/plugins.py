@@ -34,6 +34,7 @@ TASKS = Kind("task", "tasks")
 METHODS = Kind("method", "harness.merging")
 BACKENDS = Kind("backend", "harness.scoring")
 ENGINES = Kind("engine", "harness.generation")
+EXECUTORS = Kind("executor", "harness.executors")
 
 
 def _folder(package: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +20,10 @@ class Progress(Protocol):
         """What a batch cost: tokens a second, tokens saved, memory."""
         ...
 
+    def close(self) -> None:
+        """No more comes; the last state stays to be read."""
+        ...
+
 
 class Silence:
     """Progress where nobody looks."""
@@ -27,6 +31,8 @@ class Silence:
     def __call__(self, done: int) -> None: ...
 
     def report(self, batch: BatchReport) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Totals:
@@ -54,15 +60,26 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
+Board = Callable[[str, int], "Progress"]
+"""A new bar: label and number of units in all."""
+
+
 @contextmanager
 def progress(label: str, total: int, unit: str = "responses") -> Iterator[Progress]:
     """A progress bar over `total` units, shown only when stderr is a terminal."""
-    if not sys.stderr.isatty() or total == 0:
-        yield Silence()
+    with board(unit) as new:
+        yield new(label, total)
+
+
+@contextmanager
+def board(unit: str = "responses") -> Iterator[Board]:
+    """Room for several bars at a time; a bar that is closed scrolls away upwards. Nothing without a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _label, _total: Silence()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("{task.description}"),
@@ -75,18 +92,25 @@ def progress(label: str, total: int, unit: str = "responses") -> Iterator[Progre
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        yield _Bar(bar, label, total)
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        yield lambda label, total: _Bar(bars, label, total) if total else Silence()
 
 
 class _Bar:
-    def __init__(self, bar: Any, label: str, total: int) -> None:
-        self._bar, self._totals = bar, Totals()
-        self._job = bar.add_task(label, total=total, rate="", cost="")
+    def __init__(self, bars: Any, label: str, total: int) -> None:
+        self._bars, self._totals = bars, Totals()
+        self._job = bars.add_task(label, total=total, rate="", cost="")
+
+    def _task(self) -> Any:
+        return next(task for task in self._bars.tasks if task.id == self._job)
 
     def __call__(self, done: int) -> None:
-        speed = self._bar.tasks[0].speed
-        self._bar.update(self._job, advance=done, rate=f"{speed:,.0f}/s" if speed else "")
+        speed = self._task().speed
+        self._bars.update(self._job, advance=done, rate=f"{speed:,.0f}/s" if speed else "")
 
     def report(self, batch: BatchReport) -> None:
-        self._bar.update(self._job, cost=self._totals.add(batch))
+        self._bars.update(self._job, cost=self._totals.add(batch))
+
+    def close(self) -> None:
+        self._bars.console.print(self._bars.make_tasks_table([self._task()]))
+        self._bars.remove_task(self._job)

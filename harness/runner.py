@@ -1,4 +1,6 @@
-"""The one loop: candidate x task -> rewards in the store. Finished work is found there and never done again.
+"""Candidate x task -> rewards in the store. Finished work is found there and never done again.
+
+Who scores is the executor's business (harness.executors); this is the side that knows the store, and its only writer.
 
 Order of effects: names are checked first, candidates identified, data read, and only then anything is scored; a bad
 argument leaves nothing behind. A failed run never stops the others.
@@ -7,24 +9,25 @@ argument leaves nothing behind. A failed run never stops the others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from harness import candidate as candidates
 from harness import plugins
 from harness._environment import command_line, environment
 from harness.candidate import Candidate
-from harness.errors import ConfigError, RunFailed, UserError
+from harness.errors import ConfigError, UserError
+from harness.executors._types import Executor, ExecutorModule, ExecutorOptions, Job, Key, Work
 from harness.loading import DataRequest, load_data
-from harness.progress import Progress, Silence, progress, say
-from harness.scoring._types import Backend, BatchReport, Request, ScoringOptions
+from harness.progress import Progress, board, say
+from harness.scoring._types import BatchReport, ScoringOptions
 from leaderboard.metrics import Measured, counts, metric_values
 from results import queries
 from results.records import DatasetRecord, ProtocolRecord, RewardRecord
 from results.store import Store, open_store
-from tasks._types import Message, TaskError
+from tasks._types import TaskError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,9 @@ class EvalRequest:
     data: DataRequest = field(default_factory=DataRequest)
     candidate_name: str | None = None
     wait: bool = False  # for another process that has the database open
+    executor: str = "local"
+    address: str | None = None  # of the executor's cluster
+    workers: int | None = None
 
     @property
     def seed(self) -> int:
@@ -72,12 +78,20 @@ def run_eval(request: EvalRequest) -> list[RunResult]:
     plugins.check(plugins.TASKS, [name for name in request.tasks if name not in files])
     if request.backend is not None:
         plugins.check(plugins.BACKENDS, [request.backend])
+    plugins.check(plugins.EXECUTORS, [request.executor])
     chosen = [_candidate(spec, request) for spec in request.models]
-    loaded = _load(list(dict.fromkeys([*request.tasks, *files])), request)
-    with open_store(request.db, wait=request.wait, notify=say) as store:
-        session = Session(store, request)
-        work = {name: data if isinstance(data, TaskError) else Work(data) for name, data in loaded.items()}
-        return [result for one in chosen for result in session.evaluate(one, work)]
+    with _executor(request) as executor:
+        request = replace(request, data=replace(request.data, check=executor.check))
+        loaded = _load(list(dict.fromkeys([*request.tasks, *files])), request)
+        with open_store(request.db, wait=request.wait, notify=say) as store:
+            work = {name: data if isinstance(data, TaskError) else Work(data) for name, data in loaded.items()}
+            return Session(store, request, executor).evaluate(chosen, work)
+
+
+def _executor(request: EvalRequest) -> AbstractContextManager[Executor]:
+    module = cast(ExecutorModule, plugins.load(plugins.EXECUTORS, request.executor))
+    scoring = replace(request.scoring, seed=request.seed)
+    return module.open_executor(ExecutorOptions(request.backend, scoring, request.address, request.workers))
 
 
 def _load(names: Sequence[str], request: EvalRequest) -> dict[str, DatasetRecord | TaskError]:
@@ -104,106 +118,103 @@ def _candidate(spec: str | Candidate, request: EvalRequest) -> Candidate:
     return candidates.resolve(spec, name=request.candidate_name)
 
 
-class Work:
-    """A data set as all candidates share it: its requests are made once, in the data set's order."""
+@dataclass(slots=True)
+class _Run:
+    """A started run: the store's keys for it, what was stored before, its progress bar."""
 
-    def __init__(self, data: DatasetRecord) -> None:
-        self.data = data
-
-    @cached_property
-    def requests(self) -> list[Request]:
-        """One request a response; an example that stands twice in the data set is scored once."""
-        unique = {e.key: e for e in self.data.examples}
-        return [
-            Request(
-                key, i, tuple(Message(role, text) for role, text in e.prompt), response, self.data.task, e.example_id
-            )
-            for key, e in unique.items()
-            for i, response in enumerate(e.responses)
-        ]
+    keys: tuple[int, int, int]  # candidate, protocol, data set
+    number: int
+    stored: Mapping[Key, float]
+    shown: Progress
 
 
 class Session:
-    """An evaluation in progress: one open store, one backend at a time."""
+    """An evaluation in progress: one open store, to which only this writes what its executor brings."""
 
-    def __init__(self, store: Store, request: EvalRequest) -> None:
-        self._store, self._request = store, request
-        self._environment = store.add_environment(environment())
-        self._backend: Backend | None = None
-        self._last: Candidate | None = None
-        self._progress: Progress = Silence()
+    def __init__(self, store: Store, request: EvalRequest, executor: Executor) -> None:
+        self._store, self._request, self._executor = store, request, executor
+        self._runs: dict[Job, _Run] = {}  # started, not finished
+        self._results: dict[tuple[str, str], RunResult] = {}  # (candidate id, task)
         self._datasets: dict[str, int] = {}  # task -> key
+        self._environment: int | None = None
 
-    def evaluate(
-        self, one: Candidate, loaded: Mapping[str, Work | TaskError], backend: Backend | None = None
-    ) -> list[RunResult]:
-        """All runs of one candidate, with `backend` or the one that the request asks for."""
-        results = []
-        for task, work in loaded.items():
-            if isinstance(work, TaskError):
-                results.append(RunResult(one.name, one.id, task, "failed", 0, 0, {}, str(work)))
-            else:
-                results.append(self._run(one, work, backend or self._open(one)))
-        return results
+    def evaluate(self, chosen: Sequence[Candidate], loaded: Mapping[str, Work | TaskError]) -> list[RunResult]:
+        """All runs of all candidates; results candidate by candidate. Raises the user's mistakes."""
+        once = {one.id: one for one in chosen}.values()
+        jobs = [Job(one, work) for one in once for work in loaded.values() if isinstance(work, Work)]
+        try:
+            with board() as self._board:
+                self._executor.execute(jobs, self)
+        except (UserError, KeyboardInterrupt) as error:
+            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "the scoring backend refused"
+            for job, run in self._runs.items():
+                status, reason = self._verdict(job, run)  # what was complete before stays complete
+                self._store.finish_run(run.number, status, reason if status != "failed" else stopped)
+            raise
+        return [
+            _failed(one, task, str(work)) if isinstance(work, TaskError) else self._results[one.id, task]
+            for one in chosen
+            for task, work in loaded.items()
+        ]
 
-    def _open(self, one: Candidate) -> Backend:
-        """The candidate's backend; the merges of one sweep follow each other in one live model."""
-        if self._backend is not None and one is self._last:
-            return self._backend
-        before = None if self._last is None else self._last.sweep
-        follow = getattr(self._backend, "follow", None)
-        if follow is not None and one.sweep is not None and one.sweep == before:
-            follow(one)
-        else:
-            self._backend = None  # frees the model before the next one is loaded
-            module = plugins.load(plugins.BACKENDS, backend_name(one, self._request.backend))
-            options = replace(self._request.scoring, seed=self._request.seed, on_batch=self._report)
-            self._backend = module.open_backend(one, options)
-        self._last = one
-        assert self._backend is not None
-        return self._backend
+    def start(
+        self, job: Job, protocol: Mapping[str, Any], machine: Mapping[str, Any] | None = None
+    ) -> Mapping[Key, float]:
+        """Runs.start: a run of this candidate under its backend's protocol, resumed where there was one."""
+        keys = (
+            self._store.add_candidate(job.candidate.record()),
+            self._store.add_protocol(ProtocolRecord(protocol)),
+            self._dataset(job.work),
+        )
+        place = self._here() if machine is None else self._store.add_environment(dict(machine))
+        number = self._store.start_run(*keys, place, seed=self._request.seed, command=command_line())
+        stored = queries.stored_rewards(self._store, *keys)
+        shown = self._board(f"{job.candidate.name} · {job.work.data.task}", len(job.work.requests))
+        shown(len(stored))
+        self._runs[job] = _Run(keys, number, stored, shown)
+        return stored
 
-    def _report(self, batch: BatchReport) -> None:
-        self._progress.report(batch)
+    def store(self, job: Job, batch: Sequence[RewardRecord]) -> None:
+        """Runs.store: every batch commits before the next one is asked for."""
+        run = self._runs[job]
+        if job.candidate.kind == "replay":
+            self._same(job.candidate, batch, run.stored)
+        fresh = [r for r in batch if (r.example_key, r.response) not in run.stored]
+        self._store.add_rewards(run.keys[0], run.keys[1], fresh)
+        run.shown(len(fresh))
+
+    def report(self, job: Job, batch: BatchReport) -> None:
+        """Runs.report: to the bar and to the log."""
+        self._runs[job].shown.report(batch)
         self._request.scoring.on_batch(batch)
+
+    def finish(self, job: Job, failure: str = "") -> None:
+        """Runs.finish: the verdict, from what is stored."""
+        if failure:
+            say(f"{job}: {failure}")
+        run = self._runs.get(job)
+        name = job.candidate.id, job.work.data.task
+        if run is None:
+            self._results[name] = _failed(job.candidate, job.work.data.task, failure)
+            return
+        status, reason = ("failed", failure) if failure else self._verdict(job, run)
+        self._store.finish_run(run.number, status, reason)
+        run.shown.close()
+        del self._runs[job]
+        self._results[name] = summarise(self._store, run.number)
+
+    def _here(self) -> int:
+        """This process as an environment, asked for when the first backend is open: then torch says what it has."""
+        if self._environment is None:
+            self._environment = self._store.add_environment(environment())
+        return self._environment
 
     def _dataset(self, work: Work) -> int:
         if work.data.task not in self._datasets:
             self._datasets[work.data.task] = self._store.add_dataset(work.data)
         return self._datasets[work.data.task]
 
-    def _run(self, one: Candidate, work: Work, backend: Backend) -> RunResult:
-        protocol = self._store.add_protocol(ProtocolRecord(backend.protocol()))
-        keys = (self._store.add_candidate(one.record()), protocol, self._dataset(work))
-        run = self._store.start_run(*keys, self._environment, seed=self._request.seed, command=command_line())
-        try:
-            self._score(one, work, backend, keys)
-            status, reason = self._verdict(one, work, keys)
-        except RunFailed as error:
-            status, reason = "failed", str(error)
-            say(f"{one.name} on {work.data.task}: {error}")
-        except (UserError, KeyboardInterrupt) as error:
-            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "the scoring backend refused"
-            status, reason = self._verdict(one, work, keys)  # what was complete before stays complete
-            self._store.finish_run(run, status, reason if status != "failed" else stopped)
-            raise
-        self._store.finish_run(run, status, reason)
-        return summarise(self._store, run)
-
-    def _score(self, one: Candidate, work: Work, backend: Backend, keys: tuple[int, int, int]) -> None:
-        """Score what is not in the store yet; every batch commits before the next one is asked for."""
-        stored = queries.stored_rewards(self._store, *keys)
-        with progress(f"{one.name} · {work.data.task}", len(work.requests)) as advance:
-            self._progress = advance
-            advance(len(stored))
-            for batch in backend.score(work.requests, stored.keys()):
-                if one.kind == "replay":
-                    self._same(one, batch, stored)
-                fresh = [r for r in batch if (r.example_key, r.response) not in stored]
-                self._store.add_rewards(keys[0], keys[1], fresh)
-                advance(len(fresh))
-
-    def _same(self, one: Candidate, batch: Sequence[RewardRecord], stored: Mapping[tuple[str, int], float]) -> None:
+    def _same(self, one: Candidate, batch: Sequence[RewardRecord], stored: Mapping[Key, float]) -> None:
         """A replayed candidate is its name: other rewards under the same name are a mistake, not an update."""
         for r in batch:
             held = stored.get((r.example_key, r.response))
@@ -213,21 +224,21 @@ class Session:
                     f" ({held:g}, the file says {r.reward:g}): give the new ones another --candidate name"
                 )
 
-    def _verdict(self, one: Candidate, work: Work, keys: tuple[int, int, int]) -> tuple[str, str]:
+    def _verdict(self, job: Job, run: _Run) -> tuple[str, str]:
         """Status and reason of a run, from what is stored."""
-        total, partial = len(work.requests), work.data.partial
-        lacking = total - len(queries.stored_rewards(self._store, *keys))
-        if lacking and one.kind == "replay":
+        total, partial = len(job.work.requests), job.work.data.partial
+        lacking = total - len(queries.stored_rewards(self._store, *run.keys))
+        if lacking and job.candidate.kind == "replay":
             return "partial", "; ".join(filter(None, [partial, f"{lacking} of {total} rewards not in the file"]))
         if lacking:
-            reason = queries.unscored_reason(self._store, *keys)
+            reason = queries.unscored_reason(self._store, *run.keys)
             return "failed", f"{lacking} of {total} responses have no reward ({reason})"
         return ("partial", partial) if partial else ("complete", "")
 
 
-def backend_name(one: Candidate, wanted: str | None) -> str:
-    """The backend that scores a candidate: the one asked for, unless its kind allows only one."""
-    return "baseline" if one.kind == "baseline" else wanted or "hf"
+def _failed(one: Candidate, task: str, reason: str) -> RunResult:
+    """A run that could not be started."""
+    return RunResult(one.name, one.id, task, "failed", 0, 0, {}, reason)
 
 
 def summarise(store: Store, run: int) -> RunResult:

@@ -6,10 +6,10 @@ Nothing here scores or judges: rewards come from harness, outcomes and statistic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 
 class TaskError(ValueError):
@@ -102,6 +102,7 @@ class LoadRequest:
     pool: Pool | None = None
     options: Mapping[str, str] = field(default_factory=dict)  # e.g. {"weights": "pre-2024-09-10"}
     notify: Callable[[str], None] = lambda _: None  # one sentence for the user (stderr)
+    check: Callable[..., Iterator[Any]] | None = None  # tasks.sandbox.check by other means; None: in this process
 
 
 @dataclass(frozen=True, slots=True)

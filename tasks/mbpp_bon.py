@@ -140,7 +140,7 @@ class MbppBestOfN:
         strange = next((key for key in pool.rows if key not in tests), None)
         if strange is not None:
             raise TaskError(f"pool '{pool.name}' answers example '{strange}', which variant {options['variant']} lacks")
-        judged = _judge(pool, tests, unsafe=options["unsafe_exec"] == "yes")
+        judged = _judge(pool, tests, request, unsafe=options["unsafe_exec"] == "yes")
         return replace(judged, settings={**judged.settings, "variant": options["variant"]})
 
 
@@ -154,11 +154,12 @@ def _check_variant(pool: Pool, variant: str) -> None:
         )
 
 
-def _judge(pool: Pool, tests: Mapping[str, Tests], *, unsafe: bool) -> Pool:
-    from tasks.sandbox import Check, check
+def _judge(pool: Pool, tests: Mapping[str, Tests], request: LoadRequest, *, unsafe: bool) -> Pool:
+    from tasks import sandbox
 
     programs = [(key, extract_program(r.text)) for key, responses in pool.rows.items() for r in responses]
-    checks = (Check(program.code, tests[key].asserts, tests[key].setup) for key, program in programs)
+    check = request.check or sandbox.check
+    checks = (sandbox.Check(program.code, tests[key].asserts, tests[key].setup) for key, program in programs)
     verdicts = iter(check(checks, unsafe=unsafe))
     rules = iter(program.rule for _, program in programs)
     tiers: set[str] = set()

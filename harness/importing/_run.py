@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.candidate import named
+from harness.executors._types import ExecutorOptions, Work
+from harness.executors.local import LocalExecutor
 from harness.importing._document import ImportOptions
 from harness.importing._read import read_scores
 from harness.loading import load_data
 from harness.progress import say
-from harness.runner import EvalRequest, RunResult, Session, Work
+from harness.runner import EvalRequest, RunResult, Session
 from harness.scoring.replay import ReplayBackend
 from results.store import open_store
 from tasks._types import TaskError
@@ -24,4 +26,5 @@ def import_scores(file: Path, task: str, name: str, request: EvalRequest, option
         known, rewards = read_scores(file, data, options)
         say(f"{file}: {known}: {len(rewards)} of {len(data.examples)} examples of {data.task}")
         backend = ReplayBackend(file, {(data.task, example): values for example, values in rewards.items()})
-        return Session(store, request).evaluate(named(name, "replay"), {task: Work(data)}, backend)[0]
+        executor = LocalExecutor(ExecutorOptions(), backend)
+        return Session(store, request, executor).evaluate([named(name, "replay")], {task: Work(data)})[0]
