@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -46,15 +48,18 @@ def command_line() -> str:
     return mask(shlex.join(["harness" if program == "__main__.py" else program, *sys.argv[1:]]))
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that a reward can depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Python's version, and those of the given packages that are installed (default: what a reward depends on)."""
+    found = {name: _version(name) for name in packages}
+    return {"python": platform.python_version()} | {name: known for name, known in found.items() if known}
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from harness._environment import versions
 from harness._hashing import canonical_hash, folder_identity
 from harness.config import Recipe
 from harness.errors import UserError
@@ -20,6 +20,7 @@ from harness.merging._methods import get_method
 
 MERGE_FILE = "merge.json"
 _FORMAT = 1
+_PACKAGES = ("merged-rm-harness", "torch", "transformers", "tokenizers", "safetensors")  # what takes part
 Identity = Mapping[str, str]
 
 
@@ -79,17 +80,6 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.get("format") == _FORMAT else None
 
 
-def versions() -> dict[str, str]:
-    """The versions of what takes part in a merge."""
-    found = {}
-    for name in ("merged-rm-harness", "torch", "transformers", "tokenizers", "safetensors"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
-
-
 def record(plan: Any, recipe: Recipe, parents: Mapping[str, Identity], output: Identity) -> dict[str, Any]:
     """merge.json's content; `output` is the written folder's identity."""
     alignment = plan.alignment
@@ -105,7 +95,7 @@ def record(plan: Any, recipe: Recipe, parents: Mapping[str, Identity], output: I
         "tokens": {**alignment.counts, "rows": alignment.rows, "rm_rows": alignment.rm_rows},
         "appended": [token for token, _ in alignment.appended],
         "output": {"bytes": plan.nbytes, "identity": dict(output)},
-        "versions": versions(),
+        "versions": versions(_PACKAGES),
         "notes": list(plan.notes),
     }
 
@@ -128,7 +118,7 @@ def card(record: Mapping[str, Any]) -> str:
             "---", "library_name: transformers", "pipeline_tag: text-classification",
             "tags: [reward-model, merge]", "---", "",
             "# A merged reward model", "",
-            f"Made by merged-rm-harness {record['versions']['merged-rm-harness']} with the method "
+            f"Made by merged-rm-harness {record['versions'].get('merged-rm-harness', '')} with the method "
             f"`{record['canonical']['method']}`: {record['formula']}.", "",
             "| role | model | lambda | weights |", "|---|---|---|---|", *rows, "",
             f"Tokens: {tokens['shared']:,} shared, {tokens['rm_only']:,} only in the reward model, "
