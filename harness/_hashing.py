@@ -9,6 +9,7 @@ shards are the same checkpoint.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -184,12 +185,21 @@ def template_text(folder: Path) -> str:
 
 
 def _tokenizer_hash(folder: Path) -> str:
+    names = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json")
+    found = [folder / name for name in names if (folder / name).exists()]
+    if not (folder / "tokenizer.json").exists():
+        found += _raw_vocabulary(folder)
+    return _hash_of_files(tuple((path, tuple(_stamp(path))) for path in found))
+
+
+@functools.lru_cache(maxsize=32)
+def _hash_of_files(found: tuple[tuple[Path, tuple[Any, ...]], ...]) -> str:
+    """Hash of a tokenizer's files, by their stamps: a sweep asks for the same parents at every lambda."""
     parts: dict[str, Any] = {}
-    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json"):
-        if (folder / name).exists():
-            parts[name] = _without(portable_tokenizer_config(read_json(folder / name)), _IDLE_TOKENIZER)
-    if "tokenizer.json" not in parts:
-        for path in _raw_vocabulary(folder):
+    for path, _ in found:
+        if path.suffix == ".json" and path.name != "vocab.json":
+            parts[path.name] = _without(portable_tokenizer_config(read_json(path)), _IDLE_TOKENIZER)
+        else:
             parts[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return canonical_hash(parts)
 
