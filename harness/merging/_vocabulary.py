@@ -105,14 +105,15 @@ def align(
     """Pair rows by token string. Each parent comes with the number of rows of its embedding."""
     owned = {token: i for token, i in rm.tokens.items() if i < rm_rows}
     theirs = [{token: i for token, i in v.tokens.items() if i < rows} for v, rows in experts]
-    new = sorted({token for tokens in theirs for token in tokens} - rm.tokens.keys())
+    anyones = set[str]().union(*theirs)
+    new = sorted(anyones - rm.tokens.keys())
     # A token that the RM's tokenizer has, but its embedding lacks, keeps its id when an expert brings the row.
-    stray = {t: i for t, i in rm.tokens.items() if i >= rm_rows and any(t in tokens for tokens in theirs)}
+    stray = {t: i for t, i in rm.tokens.items() if i >= rm_rows and t in anyones}
     first = max(rm_rows, 1 + max((i for i in rm.tokens.values() if i >= rm_rows), default=0)) if new else rm_rows
     appended = sorted(stray.items(), key=lambda item: item[1]) + [(t, first + i) for i, t in enumerate(new)]
     rows = max([rm_rows, *(row + 1 for _, row in appended)])
     places = {**owned, **dict(appended)}
-    shared = sum(1 for token in owned if any(token in tokens for tokens in theirs))
+    shared = len(owned.keys() & anyones)
     return Alignment(
         rows=rows,
         rm_rows=rm_rows,

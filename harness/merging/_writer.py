@@ -1,11 +1,12 @@
 """Write a merged folder: tensors streamed through the kernel into the RM's shard layout, then the small files.
 
 Space is reserved first, so a full disk is known before the work; parents and output are hashed while their bytes
-are in the cache anyway. Memory use does not depend on the model's size.
+are in the cache anyway, and the disk works from the first block on. Memory use does not depend on the model's size.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -23,7 +24,7 @@ from torch import Tensor
 from harness._hashing import Digests, file_digests, fold, light_identity, recall, remember, stamp, tensor_digest
 from harness.errors import MergeError
 from harness.merging._checkpoint import INDEX, ITEM_SIZE, SINGLE
-from harness.merging._folder import whole_folder
+from harness.merging._folder import start_writeback, whole_folder
 from harness.merging._kernel import Kernel
 from harness.merging._plan import MergePlan, Parent, TensorPlan
 from harness.merging._provenance import MERGE_FILE, card, record
@@ -99,9 +100,13 @@ def _parent_files(plan: MergePlan) -> list[Path]:
 def _run(kernel: Kernel, source: FileSource, sink: FolderSink, threads: int | None) -> None:
     """All tensors, the largest first, on a few threads with one torch thread each."""
     before = torch.get_num_threads()
-    workers = threads or min(8, len(os.sched_getaffinity(0)))
+    cores = sorted(os.sched_getaffinity(0))
+    workers = threads or min(8, len(cores))
     jobs = sorted(kernel.plan.tensors, key=lambda tensor: -tensor.nbytes)
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    # Each thread keeps to its share of the cores: left alone, the kernel puts threads that hand Python's lock to each
+    # other on one core, and they run one after the other.
+    shares = iter([cores[i::workers] or cores for i in range(workers)])
+    pool = ThreadPoolExecutor(workers, initializer=lambda: _settle(next(shares)))
     futures: list[Future[None]] = []
     try:
         futures = [pool.submit(kernel.run, tensor, source, sink) for tensor in jobs]
@@ -112,6 +117,13 @@ def _run(kernel: Kernel, source: FileSource, sink: FolderSink, threads: int | No
         kernel.stopped = True  # an interrupt or a failed tensor: the others stop at their next chunk
         pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(before)
+
+
+def _settle(cores: list[int]) -> None:
+    """A writing thread: one torch thread, its own cores (where the system lets it choose)."""
+    torch.set_num_threads(1)
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, cores)
 
 
 def _parent_identities(
@@ -184,8 +196,10 @@ class FolderSink:
         """Ranges of one tensor come in order (its hash depends on it); tensors in any order, from any thread."""
         block = self._block(tensor, start, stop)[1]  # the window's own memory: each thread has one
         file, offset = self._places[tensor.name]
+        at = offset + start * ITEM_SIZE[tensor.dtype]
         self._hashes[tensor.name].update(block)
-        _write_all(file, block, offset + start * ITEM_SIZE[tensor.dtype])
+        _write_all(file, block, at)
+        start_writeback(file, at, len(block))
         if self._progress:
             self._written += len(block)
             self._progress(self._written, self._plan.nbytes)
