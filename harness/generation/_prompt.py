@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CandidateError, ScoringError
-from harness.scoring._describe import read_json
+from harness.merging._checkpoint import read_json
 from tasks._types import Message
 
 PLAIN_TEMPLATE = (

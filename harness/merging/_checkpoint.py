@@ -82,11 +82,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CandidateError(f"{path}: is missing") from None
+        raise CandidateError(f"{path.parent}: not a model folder (it has no {path.name})") from None
     except (OSError, ValueError) as error:
         raise CandidateError(f"{path}: is not readable JSON: {error}") from None
     if not isinstance(value, dict):
-        raise CandidateError(f"{path}: is not a JSON object")
+        raise CandidateError(f"{path}: expected a JSON object")
     return value
 
 

@@ -5,7 +5,6 @@ The protocol is made from this, so that a run whose rewards are all stored is re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from harness.candidate import Candidate
 from harness.errors import CandidateError, ScoringError, did_you_mean
+from harness.merging._checkpoint import read_json
 
 DTYPES = ("float32", "bfloat16", "float16")
 _UNBOUNDED = 1_000_000  # tokenizers without a limit say 1e30
@@ -43,19 +43,6 @@ def model_folder(candidate: Candidate) -> Path:
     if candidate.recipe is None:
         raise ScoringError(f"{candidate.name} is a {candidate.kind} candidate: it has no model to load")
     return Path(candidate.recipe.rm)  # a candidate's recipe names local folders
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises CandidateError naming the file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CandidateError(f"{path.parent}: not a model folder (it has no {path.name})") from None
-    except (OSError, ValueError) as error:
-        raise CandidateError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(value, dict):
-        raise CandidateError(f"{path}: expected a JSON object")
-    return value
 
 
 def describe(candidate: Candidate) -> Description:

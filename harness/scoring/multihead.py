@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.candidate import Candidate
 from harness.errors import ScoringError, did_you_mean
+from harness.merging._checkpoint import read_json
 from harness.scoring._batching import Batch, Branch, Group
-from harness.scoring._describe import Description, check_reward_model, read_json
+from harness.scoring._describe import Description, check_reward_model
 from harness.scoring._engine import Engine
 from harness.scoring._options import backend_options, number
 from harness.scoring._types import Backend, Request, ScoringOptions
