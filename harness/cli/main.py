@@ -14,7 +14,21 @@ from types import FrameType
 
 import typer
 
-from harness.cli import db, demo, doctor, evaluate, export, leaderboard, ls, merge, pool, sandbox, scores, sweep
+from harness.cli import (
+    compare,
+    db,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    leaderboard,
+    ls,
+    merge,
+    pool,
+    sandbox,
+    scores,
+    sweep,
+)
 
 app = typer.Typer(
     name="harness",
@@ -27,6 +41,7 @@ app = typer.Typer(
 app.command("merge")(merge.merge)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(sweep.sweep)
+app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)

@@ -15,6 +15,7 @@ from harness.candidate import Candidate
 from harness.comparing._report import Pairing, Setting, Side
 from harness.errors import ConfigError
 from harness.sweep import sweep_candidates
+from leaderboard import view
 from leaderboard._candidates import candidate_of, find_candidate
 
 
@@ -80,8 +81,9 @@ def _pairs(a: list[_Member], b: list[_Member], specs: tuple[str, str]) -> tuple[
     if not shared:
         raise ConfigError(f"{specs[0]} and {specs[1]} have no lambda in common that was evaluated: nothing to compare")
     left = len(keys[0]) + len(keys[1]) - 2 * len(shared)
-    what = f"{len(shared)} pairs of equal lambda{'' if plain else ', method and experts'} are compared"
-    said = f"{what}; {left} merges have no partner" if left else what
+    what = f"{view.plural(len(shared), 'pair')} of equal lambda{'' if plain else ', method and experts'}"
+    said = f"{what} {'is' if len(shared) == 1 else 'are'} compared"
+    said += f"; {view.plural(left, 'merge has', 'merges have')} no partner" if left else ""
     return [_named(keys[0][key], keys[1][key], not plain) for key in shared], [said]
 
 
