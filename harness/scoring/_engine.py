@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.scoring._model import LoadedModel
 
 
-_KEPT = 8  # encoded request lists: the tasks of a sweep
+_KEPT = 100_000  # encoded requests: the tasks of a sweep, whole or in the chunks of an executor
 
 
 class Reader(Protocol):
@@ -124,7 +124,7 @@ class Engine:
                 requests,
                 self._unshared(Encoder(self._tokenizer or self.load().tokenizer, self.text).encode(requests)),
             )
-            while len(self._encoded) >= _KEPT:
+            while self._encoded and sum(len(known) for known, _ in self._encoded.values()) + len(requests) > _KEPT:
                 self._encoded.pop(next(iter(self._encoded)))
             self._encoded[id(requests)] = held
         return held[1]
