@@ -42,6 +42,7 @@ class _Live:
     """The one running engine of this process, and what it holds."""
 
     key: str = ""
+    length: int = 0  # of the longest sequence it takes
     llm: Any = None
     recipe: Recipe | None = None
     folder: Any = None  # of a merge: its config and tokenizer, kept as long as the engine
@@ -110,13 +111,13 @@ class VllmBackend:
         recipe = self._candidate.recipe if self._candidate.folder is None else None
         family = _family(recipe) if recipe is not None else str(self._candidate.folder)
         length = self._engine.text.max_length or longest
-        key = f"{family} {self._engine.device} {self._engine.dtype} {length}"
-        if _LIVE.key != key:
+        key = f"{family} {self._engine.device} {self._engine.dtype}"
+        if _LIVE.key != key or _LIVE.length < length:
             shut_down()
             _LIVE.folder = _merge_folder(recipe) if recipe is not None else None
             folder = Path(_LIVE.folder.name) if _LIVE.folder is not None else self._engine.found.folder
             _LIVE.llm = _start(folder, self._engine, length, dummy=recipe is not None)
-            _LIVE.key = key
+            _LIVE.key, _LIVE.length = key, length
         if recipe is not None and recipe != _LIVE.recipe:
             _swap(recipe)
         return _LIVE.llm
