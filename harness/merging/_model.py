@@ -32,8 +32,14 @@ def load_reward_model(
 ) -> tuple[Any, Any]:
     """(AutoModelForSequenceClassification in eval mode, tokenizer or None) of a folder, whatever its head is called.
 
-    `dtype` defaults to that of the weights. Raises CandidateError where the folder is no reward model or where
-    transformers has no such class.
+    `dtype` defaults to that of the weights. Raises CandidateError as `load_weights` does.
+    """
+    return load_weights(folder, dtype).to(device), load_tokenizer(folder)
+
+
+def load_weights(folder: Path, dtype: torch.dtype | None = None) -> Any:
+    """The model of `load_reward_model`, on the processor. Raises CandidateError where the folder is no reward model
+    with one output, or where transformers has no such class.
     """
     checkpoint = open_checkpoint(str(folder))
     names = classify(checkpoint)
@@ -45,7 +51,7 @@ def load_reward_model(
         for name, parameter in targets(checkpoint.name, names, shapes, model).items():
             ref = checkpoint.tensors[name]
             parameter.copy_(source.open(ref, 0).read(0, ref.numel).view(ref.shape))
-    return model.to(device), load_tokenizer(checkpoint.folder)
+    return model
 
 
 def main_dtype(tensors: Iterable[_Stored]) -> torch.dtype:
@@ -70,6 +76,8 @@ def build(folder: Path, name: str, names: Names, dtype: torch.dtype) -> Any:
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CandidateError(f"{name}: transformers has no reward model of this kind: {reason}") from None
+    if not isinstance(getattr(model, "score", None), torch.nn.Linear):
+        raise CandidateError(f"{name}: transformers' {type(model).__name__} has no linear head")
     if "bias" in names.head and model.score.bias is None:
         model.score.bias = torch.nn.Parameter(torch.zeros(1, dtype=dtype))
     return model.eval()  # buffers (rotary frequencies) stay float32, as from_pretrained leaves them

@@ -12,7 +12,8 @@ from typing import Any
 
 from harness.candidate import Candidate
 from harness.errors import CandidateError, ScoringError, did_you_mean
-from harness.merging._checkpoint import read_json
+from harness.merging._checkpoint import open_checkpoint, read_json
+from harness.merging._names import check_head, classify
 
 DTYPES = ("float32", "bfloat16", "float16")
 _UNBOUNDED = 1_000_000  # tokenizers without a limit say 1e30
@@ -101,8 +102,15 @@ def _template(folder: Path, tokenizer: Mapping[str, Any]) -> str | None:
     return own if isinstance(own, str) and own else None
 
 
-def check_reward_model(found: Description, *, labels: int | None = 1, trusted: bool = False) -> None:
-    """Raise CandidateError unless it is a sequence classifier with `labels` outputs (None: any number)."""
+def check_reward_model(
+    found: Description, *, labels: int | None = 1, trusted: bool = False, any_head: bool = False
+) -> None:
+    """Raise CandidateError unless it is a sequence classifier with `labels` outputs (None: any number).
+
+    `any_head`: a value head or another known one among its tensors will do, whatever class config.json names.
+    """
+    if any_head and not found.remote_code and has_other_head(found.folder):
+        return
     kinds = found.architectures
     if not any(kind.endswith("ForSequenceClassification") for kind in kinds) and not (trusted and found.remote_code):
         advice = "; its classes are its own: --trust-remote-code runs them" if found.remote_code else ""
@@ -112,6 +120,17 @@ def check_reward_model(found: Description, *, labels: int | None = 1, trusted: b
         )
     if labels is not None and found.labels != labels and not found.remote_code:
         raise CandidateError(f"{found.folder}: not a scalar reward model (num_labels is {found.labels}, expected 1)")
+
+
+def has_other_head(folder: Path) -> bool:
+    """Is there one reward head with one output, by a name that transformers (and so config.json) does not know?"""
+    try:
+        checkpoint = open_checkpoint(str(folder))
+        names = classify(checkpoint)
+        check_head(checkpoint, names)
+    except CandidateError:
+        return False
+    return not any("score" in name.split(".") for name in names.head.values())
 
 
 def choose_dtype(wanted: str | None, found: Description, device: str) -> str:

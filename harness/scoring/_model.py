@@ -96,6 +96,10 @@ def _from_disk(found: Description, dtype: str, *, task: str, trusted: bool) -> t
 
     kind = getattr(transformers, f"AutoModelFor{task}")
     try:
+        if task == "SequenceClassification" and not trusted:
+            own = _as_merged(found, dtype)
+            if own is not None:
+                return own, transformers.AutoTokenizer.from_pretrained(found.folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(found.folder, trust_remote_code=trusted)
         model, report = kind.from_pretrained(
             found.folder,
@@ -112,6 +116,18 @@ def _from_disk(found: Description, dtype: str, *, task: str, trusted: bool) -> t
     if lost:
         raise CandidateError(f"{found.folder}: its weights lack {len(lost)} tensors: {', '.join(lost[:8])}")
     return model, tokenizer
+
+
+def _as_merged(found: Description, dtype: str) -> Any:
+    """The model as merges in memory have it, so that both give the same rewards to the last bit, under whatever name
+    its head has; None where it has other than one output, or where only transformers can read it.
+    """
+    from harness.merging._model import load_weights
+
+    try:
+        return load_weights(found.folder, getattr(torch, dtype))
+    except CandidateError:
+        return None
 
 
 def _keep_bias(model: Any, found: Description, unexpected: Any) -> None:

@@ -52,7 +52,7 @@ class HfBackend:
 
     def __init__(self, candidate: Candidate, options: ScoringOptions) -> None:
         self.engine = Engine(candidate, options, ScalarReader(candidate.name))
-        check_reward_model(self.engine.found, trusted=options.trust_remote_code)
+        check_reward_model(self.engine.found, trusted=options.trust_remote_code, any_head=True)
 
     def protocol(self) -> Mapping[str, Any]:
         return {"backend": "hf", **self.engine.settings()}

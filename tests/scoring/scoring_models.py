@@ -50,7 +50,8 @@ def write_model(
         del settings["num_labels"]
     config = getattr(transformers, f"{name}Config")(vocab_size=len(words), **{**settings, **extra, **changes})
     torch.manual_seed(seed)
-    model = getattr(transformers, f"{name}For{task}")(config).eval()
+    prefix = name.removesuffix("Text") if task == "CausalLM" else name  # Gemma 3 calls only its classifier so
+    model = getattr(transformers, f"{prefix}For{task}")(config).eval()
     model.save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
