@@ -99,11 +99,18 @@ def from_recipe(recipe: Recipe, name: str | None = None) -> Candidate:
     recipe = _located(recipe)
     parents = {role: (Path(names[role]).name, folder_identity(Path(folder))) for role, folder in _roles(recipe).items()}
     detail = _merge_detail(canonical_recipe(recipe), parents)
-    shown = name or " + ".join(
-        [detail["rm"], *(f"{expert['weight']:g} {expert['name']}" for expert in detail["experts"])]
-    )
     identity = merge_identity(recipe, {role: identity for role, (_, identity) in parents.items()})
-    return Candidate(identity, shown, "merge", recipe=recipe, detail=detail)
+    return Candidate(identity, name or _shown(recipe, detail), "merge", recipe=recipe, detail=detail)
+
+
+def _shown(recipe: Recipe, detail: Mapping[str, Any]) -> str:
+    """ "rm + 0.35 sft"; whatever else the recipe changes of a plain linear merge stands behind it."""
+    merged = " + ".join([detail["rm"], *(f"{expert['weight']:g} {expert['name']}" for expert in detail["experts"])])
+    said = recipe.model_dump(include={"formula", "dtype", "seed"}, exclude_defaults=True) | recipe.options
+    more = [] if recipe.method == "linear" else [recipe.method]
+    more += [f"layers {where} {weight:g}" for where, weight in (recipe.layers or {}).items()]
+    more += [f"{key} {value}" for key, value in said.items()]
+    return f"{merged} ({', '.join(more)})" if more else merged
 
 
 def from_sweep(recipe: Recipe) -> list[Candidate]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,16 +47,24 @@ class _Strict(BaseModel):
 
 
 class Expert(_Strict):
-    """One SFT model and its weight (lambda); the weight is left out when the recipe sweeps it."""
+    """One SFT model and its weight (lambda), or only its name; the weight is left out when the recipe sweeps it."""
 
     model: str
     weight: Annotated[float | None, BeforeValidator(_one_lambda)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_its_name(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
 
     _range = field_validator("weight")(classmethod(lambda cls, v: v if v is None else _lambda(v)))  # noqa: ARG005
 
 
 class ProtocolSettings(_Strict):
-    """What the user fixes of the scoring protocol; None means: as the candidate's own files say."""
+    """What the user fixes of the scoring protocol; None means: as the candidate's own files say.
+
+    `system_prompt` is the text itself, or "name:..." for a well-known one (harness.scoring._prompts).
+    """
 
     system_prompt: str | None = None
     chat_template: str | None = None
@@ -78,6 +87,7 @@ class Recipe(_Strict):
     options: dict[str, float | str | bool] = Field(default_factory=dict)
     protocol: ProtocolSettings = ProtocolSettings()
     tasks: list[str] = Field(default_factory=list)
+    task_options: dict[str, dict[str, str]] = Field(default_factory=dict)
     pools: dict[str, str] = Field(default_factory=dict)
     baselines: list[str] = Field(default_factory=list)
 
@@ -109,19 +119,21 @@ class Recipe(_Strict):
         return self.model_copy(update={"sweep": None, "experts": experts})
 
 
-def _sentence(path: Path, error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).lstrip(".")
-    if first["type"] == "extra_forbidden":
-        return f"{path}: unknown key '{where}': {did_you_mean(str(first['loc'][-1]), Recipe.model_fields)}"
-    text = first["msg"].removeprefix("Value error, ")
-    return f"{path}: {where + ': ' if where else ''}{text[0].lower() + text[1:]}"
-
-
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe; relative model paths are taken from the recipe's own folder when they exist there."""
+    """Read a single recipe; relative model paths are taken from the recipe's own folder when they exist there.
+
+    Raises ConfigError (one sentence: file, key, what is wrong), also for a file with a 'grid' of recipes.
+    """
+    raw = read_mapping(path)
+    if "grid" in raw:
+        raise ConfigError(f"{path}: 'grid' describes many merges: 'harness sweep' evaluates them, this takes one")
+    return make_recipe(raw, path)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A recipe file as a mapping, not yet checked; mergekit's format is translated. Raises ConfigError."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such recipe file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -135,12 +147,27 @@ def read_recipe(path: Path) -> Recipe:
     if "merge_method" in raw:  # mergekit's format
         from harness.merging._mergekit import translate
 
-        raw = translate(raw, path)
+        return translate(raw, path)
+    return dict(raw)
+
+
+def make_recipe(raw: Mapping[str, Any], path: Path, said: Callable[[str], str] = str) -> Recipe:
+    """The recipe that a mapping from `path` describes. `said` tells where a top-level key was really written."""
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_sentence(path, error)) from None
+        raise ConfigError(_sentence(path, error, said)) from None
     return _resolve(recipe, path.parent)
+
+
+def _sentence(path: Path, error: ValidationError, said: Callable[[str], str]) -> str:
+    first = error.errors()[0]
+    keys = [said(str(p)) if i == 0 else p for i, p in enumerate(first["loc"])]
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in keys).lstrip(".")
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown key '{where}': {did_you_mean(str(first['loc'][-1]), Recipe.model_fields)}"
+    text = first["msg"].removeprefix("Value error, ")
+    return f"{path}: {where + ': ' if where else ''}{text[0].lower() + text[1:]}"
 
 
 def _resolve(recipe: Recipe, folder: Path) -> Recipe:

@@ -10,6 +10,13 @@ import typer
 
 from harness.errors import ConfigError
 
+EXECUTOR = Annotated[str, typer.Option("--executor", help="local, or ray: several GPUs or nodes (docs/cluster.md).")]
+ADDRESS = Annotated[
+    str | None, typer.Option("--address", help="HOST:PORT of a Ray cluster; default: RAY_ADDRESS, else this machine.")
+]
+WORKERS = Annotated[
+    int | None, typer.Option("--workers", min=1, help="At most N Ray workers; default: one a GPU, or one a core.")
+]
 WAIT = Annotated[bool, typer.Option("--wait", help="Wait while another process has the database open.")]
 
 

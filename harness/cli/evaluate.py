@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli._options import WAIT, comma_list, files, pairs, task_options
+from harness.cli._options import ADDRESS, EXECUTOR, WAIT, WORKERS, comma_list, files, pairs, task_options
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.loading import DataRequest
     from harness.runner import RunResult
-    from harness.scoring._types import BatchReport
+    from harness.scoring._types import BatchReport, ScoringOptions
 
 DB = Annotated[Path, typer.Option("--db", help="Results database.")]
 DATA_DIR = Annotated[
@@ -107,17 +108,58 @@ def evaluate(
     candidate: Name = None,
     limit: Limit = None,
     seed: Seed = 0,
+    executor: EXECUTOR = "local",
+    address: ADDRESS = None,
+    workers: WORKERS = None,
     wait: WAIT = False,
     as_json: JSON = False,
 ) -> None:
     """Score candidates on tasks; every raw reward goes into the database, finished work is never repeated."""
     models, names, customs = list(model or []), comma_list(tasks or []), files("--task-file", task_file or [])
-    _check(models, names, customs, backend, candidate, truncation_side)
-    from harness.loading import DataRequest
+    _check(models, names, customs, backend, candidate)
     from harness.runner import EvalRequest, run_eval
+
+    scoring = scoring_options(
+        device, dtype, batch_tokens, attn, backend_option, trust_remote_code, log_json, chat_template, system_prompt,
+        max_length, truncation_side,
+    )  # fmt: skip
+    rows = data_request(data_dir, data, customs, pool, policy, weights, task_option, limit, seed)
+    request = EvalRequest(
+        models=models or [candidate or ""],
+        tasks=names,
+        db=db,
+        backend=backend,
+        scoring=replace(scoring, rewards_file=rewards),
+        data=rows,
+        candidate_name=candidate,
+        wait=wait,
+        executor=executor,
+        address=address,
+        workers=workers,
+    )
+    finish(run_eval(request), as_json, db)
+
+
+def scoring_options(
+    device: str | None,
+    dtype: str | None,
+    batch_tokens: int | None,
+    attn: str | None,
+    backend_option: list[str] | None,
+    trust_remote_code: bool,
+    log_json: Path | None,
+    chat_template: str | None,
+    system_prompt: str | None,
+    max_length: int | None,
+    truncation_side: str | None,
+) -> ScoringOptions:
+    """How to score, as the command line says; raises ConfigError."""
+    from harness.progress import say
     from harness.scoring._types import ScoringOptions
 
-    scoring = ScoringOptions(
+    if truncation_side not in (None, "left", "right"):
+        raise ConfigError(f"--truncation-side {truncation_side}: left or right")
+    return ScoringOptions(
         device=device,
         dtype=dtype,
         batch_tokens=batch_tokens,
@@ -129,29 +171,38 @@ def evaluate(
         system_prompt=system_prompt,
         max_length=max_length,
         truncation_side=truncation_side,
-        rewards_file=rewards,
-        notify=lambda sentence: print(sentence, file=sys.stderr),
+        notify=say,
     )
-    request = EvalRequest(
-        models=models or [candidate or ""],
-        tasks=names,
-        db=db,
-        backend=backend,
-        scoring=scoring,
-        data=DataRequest(
-            data_dir=data_dir,
-            data=files("--data", data or []),
-            task_files=customs,
-            options=task_options(task_option or [], {"rewardbench": {"weights": weights}} if weights else {}),
-            pools=pairs("--pool", pool or []),
-            policy=policy,
-            limit=limit,
-            seed=seed,
-        ),
-        candidate_name=candidate,
-        wait=wait,
+
+
+def data_request(
+    data_dir: Path | None,
+    data: list[str] | None,
+    customs: dict[str, Path],
+    pool: list[str] | None,
+    policy: str | None,
+    weights: str | None,
+    task_option: list[str] | None,
+    limit: int | None,
+    seed: int,
+) -> DataRequest:
+    """Which data to use, as the command line says; raises ConfigError."""
+    from harness.loading import DataRequest
+
+    return DataRequest(
+        data_dir=data_dir,
+        data=files("--data", data or []),
+        task_files=customs,
+        options=task_options(task_option or [], {"rewardbench": {"weights": weights}} if weights else {}),
+        pools=pairs("--pool", pool or []),
+        policy=policy,
+        limit=limit,
+        seed=seed,
     )
-    results = run_eval(request)
+
+
+def finish(results: list[RunResult], as_json: bool, db: Path) -> None:
+    """Report, and end with exit code 3 where a run failed."""
     report(results, as_json, db)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(3)
@@ -174,7 +225,6 @@ def _check(
     customs: dict[str, Path],
     backend: str | None,
     candidate: str | None,
-    truncation_side: str | None,
 ) -> None:
     if not names and not customs:
         raise ConfigError("nothing to evaluate: give --tasks (see 'harness ls tasks') or --task-file NAME=FILE")
@@ -182,8 +232,6 @@ def _check(
         raise ConfigError("nothing to evaluate: give --model FOLDER")
     if len(models) > 1 and candidate is not None:
         raise ConfigError("--candidate names one candidate, and several --model were given")
-    if truncation_side not in (None, "left", "right"):
-        raise ConfigError(f"--truncation-side {truncation_side}: left or right")
 
 
 def report(results: list[RunResult], as_json: bool, db: Path) -> None:

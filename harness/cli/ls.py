@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="List tasks, methods, backends, candidates and runs.", no_args_is_help=True)
+app = typer.Typer(help="List tasks, methods, backends, recipes, candidates and runs.", no_args_is_help=True)
 
 DB = Annotated[Path, typer.Option("--db", help="Results database.")]
 AS_JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,7 +30,8 @@ def _show(rows: Sequence[dict[str, Any]], as_json: bool, empty: str) -> None:
 def _plugins(word: str, as_json: bool) -> None:
     from harness import plugins
 
-    kind = {"task": plugins.TASKS, "method": plugins.METHODS, "backend": plugins.BACKENDS}[word]
+    kind = {"task": plugins.TASKS, "method": plugins.METHODS, "backend": plugins.BACKENDS,
+            "executor": plugins.EXECUTORS}[word]  # fmt: skip
     rows = [{"name": name, "what": plugins.summary(kind, name)} for name in sorted(plugins.known(kind))]
     _show(rows, as_json, f"no {word}s")
 
@@ -51,6 +52,24 @@ def methods(as_json: AS_JSON = False) -> None:
 def backends(as_json: AS_JSON = False) -> None:
     """Ways to score."""
     _plugins("backend", as_json)
+
+
+@app.command()
+def executors(as_json: AS_JSON = False) -> None:
+    """Places to score."""
+    _plugins("executor", as_json)
+
+
+@app.command()
+def recipes(as_json: AS_JSON = False) -> None:
+    """Recipes that come with the harness, for `harness sweep NAME`."""
+    from harness._grid import shipped
+
+    rows = [
+        {"name": name, "what": path.read_text(encoding="utf-8").split("\n")[0].removeprefix("# ")}
+        for name, path in shipped().items()
+    ]
+    _show(rows, as_json, "no recipes")
 
 
 @app.command()

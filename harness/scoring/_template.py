@@ -17,6 +17,7 @@ import numpy as np
 from harness.errors import ScoringError
 from harness.scoring._batching import Encoded
 from harness.scoring._describe import Description
+from harness.scoring._prompts import system_prompt
 from harness.scoring._types import Request, ScoringOptions
 
 PLAIN_TEMPLATE = (
@@ -53,7 +54,7 @@ def text_settings(found: Description, options: ScoringOptions) -> TextSettings:
         raise ScoringError(f"--max-length {wanted} is more than the model's {found.positions} positions")
     own = [n for n in (found.positions, found.limit) if n]
     longest = wanted or (min(own) if own else None)
-    return TextSettings(template, options.system_prompt, longest, options.truncation_side or "left")
+    return TextSettings(template, system_prompt(options.system_prompt), longest, options.truncation_side or "left")
 
 
 def read_template(option: str) -> str:

@@ -1,0 +1,1 @@
+"""Recipes that come with the harness: `harness sweep NAME`. ONE FILE PER SYSTEM."""
