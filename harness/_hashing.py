@@ -62,10 +62,13 @@ Digests = dict[str, tuple[str, tuple[int, ...], str]]
 """Tensor name -> (dtype, shape, xxh3_128 in hex)."""
 
 
-def weights_hash(folder: Path) -> str:
-    """Identity of a folder's weights: 64 hex digits. Raises CandidateError where they cannot be read."""
+def weights_hash(folder: Path, *, pickle: bool = False) -> str:
+    """Identity of a folder's weights: 64 hex digits. Raises CandidateError where they cannot be read.
+
+    `pickle`: .bin files may be read; equal tensors have one identity, whatever the format.
+    """
     digests: Digests = {}
-    for path in weight_files(folder, str(folder)):
+    for path in weight_files(folder, str(folder), pickle=pickle):
         digests |= file_digests(path)
     return fold(digests)
 
@@ -79,7 +82,7 @@ def fold(digests: Digests) -> str:
 
 
 def file_digests(path: Path) -> Digests:
-    """The digests of one safetensors file, from the cache when the file is unchanged."""
+    """The digests of one file of weights, from the cache when the file is unchanged."""
     cached = recall(path)
     if cached is not None:
         return cached
@@ -115,9 +118,13 @@ def _stamp(path: Path) -> list[Any]:
     return [_CACHE_VERSION, str(real), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
+def cache_folder() -> Path:
+    """The user's cache of this program; HARNESS_CACHE_DIR overrides."""
+    return Path(os.environ.get("HARNESS_CACHE_DIR") or user_cache_dir("merged-rm-harness", appauthor=False))
+
+
 def _cache_file(path: Path) -> Path:
-    root = os.environ.get("HARNESS_CACHE_DIR") or user_cache_dir("merged-rm-harness", appauthor=False)
-    return Path(root) / "hashes" / (hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32] + ".json")
+    return cache_folder() / "hashes" / (hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32] + ".json")
 
 
 def recall(path: Path) -> Digests | None:
@@ -148,9 +155,9 @@ def remember(path: Path, stamp: list[Any], digests: Digests) -> None:
             raise
 
 
-def folder_identity(folder: Path) -> dict[str, str]:
+def folder_identity(folder: Path, *, pickle: bool = False) -> dict[str, str]:
     """What of a folder can change a reward: hashes of weights, tokenizer, chat template and configuration."""
-    return {"weights": weights_hash(folder), **light_identity(folder)}
+    return {"weights": weights_hash(folder, pickle=pickle), **light_identity(folder)}
 
 
 def light_identity(folder: Path) -> dict[str, str]:

@@ -97,7 +97,11 @@ def from_recipe(recipe: Recipe, name: str | None = None) -> Candidate:
         raise CandidateError("this recipe sweeps lambda: 'harness sweep' evaluates it, --model takes a single merge")
     names = _roles(recipe)
     recipe = _located(recipe)
-    parents = {role: (Path(names[role]).name, folder_identity(Path(folder))) for role, folder in _roles(recipe).items()}
+    allowed = recipe.options.get("pickle") == "allow"
+    parents = {
+        role: (Path(names[role]).name, folder_identity(Path(folder), pickle=allowed))
+        for role, folder in _roles(recipe).items()
+    }
     detail = _merge_detail(canonical_recipe(recipe), parents)
     identity = merge_identity(recipe, {role: identity for role, (_, identity) in parents.items()})
     return Candidate(identity, name or _shown(recipe, detail), "merge", recipe=recipe, detail=detail)
@@ -106,7 +110,10 @@ def from_recipe(recipe: Recipe, name: str | None = None) -> Candidate:
 def _shown(recipe: Recipe, detail: Mapping[str, Any]) -> str:
     """ "rm + 0.35 sft"; whatever else the recipe changes of a plain linear merge stands behind it."""
     merged = " + ".join([detail["rm"], *(f"{expert['weight']:g} {expert['name']}" for expert in detail["experts"])])
-    said = recipe.model_dump(include={"formula", "dtype", "seed"}, exclude_defaults=True) | recipe.options
+    from harness.merging._provenance import SILENT
+
+    options = {key: value for key, value in recipe.options.items() if key not in SILENT}
+    said = recipe.model_dump(include={"formula", "dtype", "seed"}, exclude_defaults=True) | options
     more = [] if recipe.method == "linear" else [recipe.method]
     more += [f"layers {where} {weight:g}" for where, weight in (recipe.layers or {}).items()]
     more += [f"{key} {value}" for key, value in said.items()]
@@ -127,12 +134,18 @@ def _roles(recipe: Recipe) -> dict[str, str]:
 
 
 def _located(recipe: Recipe) -> Recipe:
-    """The recipe with its models as local folders (hub ids are downloaded)."""
-    from harness.merging._checkpoint import locate
+    """The recipe with its models as local folders (hub ids are downloaded, adapters merged where it allows that)."""
+    from harness.merging._checkpoint import Reading, locate
+    from harness.merging._methods import get_method
 
-    experts = [expert.model_copy(update={"model": str(locate(expert.model))}) for expert in recipe.experts]
-    base = str(locate(recipe.base)) if recipe.base else None
-    return recipe.model_copy(update={"rm": str(locate(recipe.rm)), "experts": experts, "base": base})
+    reading, rewards = Reading.of(recipe.options), get_method(recipe.method).rewards_only
+
+    def local(name: str, *, reward: bool = False) -> str:
+        return str(locate(name, reading, reward=reward))
+
+    experts = [expert.model_copy(update={"model": local(expert.model, reward=rewards)}) for expert in recipe.experts]
+    base = local(recipe.base) if recipe.base else None
+    return recipe.model_copy(update={"rm": local(recipe.rm, reward=True), "experts": experts, "base": base})
 
 
 def _checkpoint_id(identity: Mapping[str, str]) -> str:

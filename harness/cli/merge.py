@@ -29,6 +29,10 @@ def merge(
     base: Annotated[str | None, typer.Option(help="The common base, for methods that need it.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan only.")] = False,
     verify: Annotated[Path | None, typer.Option(help="Make the merge in DIR again and compare.")] = None,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Read .bin weights (tensors only).")] = False,
+    merge_adapter: Annotated[
+        bool, typer.Option("--merge-adapter", help="Merge LoRA adapters into their base first, through peft.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Merge a reward model with one or more experts into a folder that loads like any reward model."""
@@ -36,14 +40,19 @@ def merge(
         _verify(verify, as_json)
         return
     wanted = _recipe(recipe, rm, sft or [], weight, method, base)
+    allowed = {"pickle": "allow"} if allow_pickle else {}
+    allowed |= {"adapters": "merge"} if merge_adapter else {}
+    wanted = wanted.model_copy(update={"options": {**wanted.options, **allowed}})
     if out is None and not dry_run:
         raise ConfigError("say where to: -o FOLDER (or --dry-run to see the plan only)")
     from harness.merging._plan import plan_merge
 
-    plan = plan_merge(wanted)
+    plan = plan_merge(wanted, headers_only=True)  # what cannot be merged is refused before weights are fetched
     if dry_run or out is None:
         _print(_plan_summary(plan), as_json, _plan_lines(plan))
         return
+    if not plan.complete:
+        plan = plan_merge(wanted)
     from harness.merging._writer import write_merge
 
     with _progress() as progress:

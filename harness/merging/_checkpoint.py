@@ -10,7 +10,8 @@ import json
 import math
 import re
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from harness.errors import CandidateError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+PICKLED_INDEX = "pytorch_model.bin.index.json"
+PICKLED = "pytorch_model.bin"
 ITEM_SIZE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 FLOATS = ("F32", "F16", "BF16")  # what can be merged; F64 checkpoints do not occur in practice
 _HEADER_LIMIT = 100 << 20  # the format's own limit; a larger length is a damaged file
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "*.tiktoken", "LICENSE*"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,35 @@ class Checkpoint:
         return list(dict.fromkeys(ref.path for ref in self.tensors.values()))
 
 
-def locate(name: str) -> Path:
-    """The local folder of a model: the folder itself, or the snapshot of a hub id (`owner/name[@revision]`).
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What may be done to read the parents of a merge; the first two are the user's consent, from the recipe."""
+
+    pickle: bool = False  # read .bin files, through torch.load(weights_only=True)
+    adapters: bool = False  # merge LoRA adapters into their base, through peft
+    headers: bool = False  # of hub models get the headers only: enough to plan, not to merge
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], *, headers: bool = False) -> Reading:
+        return cls(options.get("pickle") == "allow", options.get("adapters") == "merge", headers)
+
+
+def locate(name: str, reading: Reading = Reading(), *, reward: bool = True) -> Path:
+    """The local folder of a model: the folder itself, or the snapshot of a hub id (`owner/name[@revision]`); of an
+    adapter that may be merged, the folder of the merged model (`reward`: it is the merge's reward model).
 
     Raises CandidateError where there is no such folder and no such hub model.
     """
+    folder = _folder(name, reading)
+    if reading.adapters and (folder / "adapter_config.json").exists():
+        from harness.merging._adapter import merged_adapter
+
+        whole = _folder(name, replace(reading, headers=False))  # to know what it makes, it must be made
+        return merged_adapter(name, whole, reading, reward)
+    return folder
+
+
+def _folder(name: str, reading: Reading) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -67,14 +93,9 @@ def locate(name: str) -> Path:
         raise CandidateError(f"{name}: is a file, not a model folder")
     if not _HUB_ID.fullmatch(name):
         raise CandidateError(f"{name}: there is no such folder")
-    from huggingface_hub import snapshot_download
+    from harness.merging._hub import snapshot
 
-    repository, _, revision = name.partition("@")
-    try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
-    except Exception as error:  # noqa: BLE001  the client raises many kinds: offline, gated, missing, timeouts
-        reason = str(error).strip().split("\n")[0].rstrip(". ")
-        raise CandidateError(f"{name}: there is no such folder, and it cannot be had from the hub: {reason}") from None
+    return snapshot(name, weights=not reading.headers, pickle=reading.pickle)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -90,12 +111,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def open_checkpoint(name: str) -> Checkpoint:
+def open_checkpoint(name: str, reading: Reading = Reading(), *, reward: bool = True) -> Checkpoint:
     """Read a model folder's configuration and tensor headers. Raises CandidateError with one sentence."""
-    folder = locate(name)
+    folder = locate(name, reading, reward=reward)
     if (folder / "adapter_config.json").exists():
         raise CandidateError(
-            f"{name}: is a LoRA adapter, not a model; merge it into its base first (peft: merge_and_unload)"
+            f"{name}: is a LoRA adapter, not a model; --merge-adapter (recipe: 'options: {{adapters: merge}}') merges "
+            "it into its base through peft"
         )
     if not (folder / "config.json").exists():
         raise CandidateError(f"{name}: is not a model folder: config.json is missing")
@@ -103,51 +125,73 @@ def open_checkpoint(name: str) -> Checkpoint:
     if config.get("quantization_config"):
         how = config["quantization_config"].get("quant_method", "unknown method")
         raise CandidateError(f"{name}: is quantised ({how}); merging needs the float16, bfloat16 or float32 weights")
-    return Checkpoint(name, folder, config, read_tensors(folder, name))
+    if reading.headers and not Path(name).expanduser().is_dir() and not has_weights(folder):
+        from harness.merging._hub import remote_headers
+
+        return Checkpoint(name, folder, config, remote_headers(name, folder))
+    return Checkpoint(name, folder, config, read_tensors(folder, name, pickle=reading.pickle))
 
 
-def read_tensors(folder: Path, name: str | None = None) -> dict[str, TensorRef]:
+def read_tensors(folder: Path, name: str | None = None, *, pickle: bool = False) -> dict[str, TensorRef]:
     """Every tensor of a folder, from one file or from the index's shards, in file order."""
     tensors: dict[str, TensorRef] = {}
-    for path in weight_files(folder, name or str(folder)):
+    files = weight_files(folder, name or str(folder), pickle=pickle)
+    for path in files:
         for ref in read_header(path):
             if ref.name in tensors:
                 raise CandidateError(f"{path}: tensor '{ref.name}' is also in {tensors[ref.name].path.name}")
             tensors[ref.name] = ref
-    if (folder / INDEX).exists() and not (folder / SINGLE).exists():
-        weight_map = read_json(folder / INDEX)["weight_map"]
+    index = folder / (INDEX if files[0].suffix == ".safetensors" else PICKLED_INDEX)
+    if index.exists() and files[0].name not in (SINGLE, PICKLED):
+        weight_map = read_json(index)["weight_map"]
         lost = [key for key, file in weight_map.items() if key not in tensors or tensors[key].path.name != file]
         if lost:
             raise CandidateError(
-                f"{folder / INDEX}: tensor '{lost[0]}' is not in {weight_map[lost[0]]}"
+                f"{index}: tensor '{lost[0]}' is not in {weight_map[lost[0]]}"
                 + (f" (and {len(lost) - 1} more)" if len(lost) > 1 else "")
             )
     return tensors
 
 
-def weight_files(folder: Path, name: str) -> list[Path]:
-    """The safetensors files that make up a model, in a stable order."""
-    if (folder / SINGLE).exists():
-        return [folder / SINGLE]
-    if (folder / INDEX).exists():
-        weight_map = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise CandidateError(f"{folder / INDEX}: 'weight_map' is missing or empty")
-        files = sorted(set(weight_map.values()))
-        for file in files:
-            if not isinstance(file, str) or "/" in file or not (folder / file).is_file():
-                raise CandidateError(f"{folder / INDEX}: names the shard '{file}', which is not in the folder")
-        return [folder / file for file in files]
-    if list(folder.glob("*.bin")) or list(folder.glob("*.pth")) or list(folder.glob("*.pt")):
+def has_weights(folder: Path) -> bool:
+    """Are there safetensors files of the usual names (whole or not)?"""
+    return (folder / SINGLE).exists() or ((folder / INDEX).exists() and any(folder.glob("*.safetensors")))
+
+
+def weight_files(folder: Path, name: str, *, pickle: bool = False) -> list[Path]:
+    """The files that hold a model's weights, in a stable order: safetensors, or .bin files where `pickle` allows."""
+    for single, index in ((SINGLE, INDEX), *([(PICKLED, PICKLED_INDEX)] if pickle else [])):
+        if (folder / single).exists():
+            return [folder / single]
+        if (folder / index).exists():
+            return _shards(folder / index)
+    if not pickle and any(path for end in ("bin", "pth", "pt") for path in folder.glob(f"*.{end}")):
         raise CandidateError(
-            f"{name}: has weights in PyTorch's pickle format (.bin) only, which can run code when it is read; "
-            "save the model as safetensors first (save_pretrained does)"
+            f"{name}: has weights in PyTorch's pickle format (.bin) only, which can run code when it is read; save the "
+            "model as safetensors first (save_pretrained does), or merge with --allow-pickle (recipe: 'options: "
+            "{pickle: allow}'), which reads tensors and refuses everything else"
         )
-    raise CandidateError(f"{name}: has no weights: neither {SINGLE} nor {INDEX} is there")
+    wanted = f"{SINGLE}, {INDEX}" + (f", {PICKLED} or {PICKLED_INDEX}" if pickle else "")
+    raise CandidateError(f"{name}: has no weights (looked for {wanted})")
+
+
+def _shards(index: Path) -> list[Path]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CandidateError(f"{index}: 'weight_map' is missing or empty")
+    files = sorted({str(file) for file in weight_map.values()})
+    for file in files:
+        if "/" in file or not (index.parent / file).is_file():
+            raise CandidateError(f"{index}: names the shard '{file}', which is not in the folder")
+    return [index.parent / file for file in files]
 
 
 def read_header(path: Path) -> list[TensorRef]:
-    """The tensors of one safetensors file, by offset. Checks lengths, shapes and overlaps."""
+    """The tensors of one file, by offset. Checks lengths, shapes and overlaps. A .bin file is read by torch."""
+    if path.suffix != ".safetensors":
+        from harness.merging._pickled import read_pickled
+
+        return read_pickled(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)

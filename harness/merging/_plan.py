@@ -12,14 +12,16 @@ from typing import Any
 
 from harness.config import Recipe
 from harness.errors import CandidateError, MergeError, did_you_mean
-from harness.merging._checkpoint import FLOATS, ITEM_SIZE, Checkpoint, TensorRef, open_checkpoint
+from harness.merging._checkpoint import FLOATS, ITEM_SIZE, Checkpoint, Reading, TensorRef, open_checkpoint
 from harness.merging._compatible import check_kind, check_meaning
 from harness.merging._methods import Method, Option, get_method
 from harness.merging._names import Names, check_head, classify
 from harness.merging._vocabulary import Alignment, Vocabulary, align, align_by_id, check_merges, extend, read_vocabulary
 from harness.merging._weights import Weights
 
-ENGINE_OPTIONS: Mapping[str, tuple[str, ...]] = {"merges": ("rm",), "tokens": ("by_id",), "config": ("rm",)}
+ENGINE_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "merges": ("rm",), "tokens": ("by_id",), "config": ("rm",), "pickle": ("allow",), "adapters": ("merge",),
+}  # fmt: skip
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
@@ -93,26 +95,32 @@ class MergePlan:
         return sum(tensor.nbytes for tensor in self.tensors)
 
     @property
+    def complete(self) -> bool:
+        """Are the parents' weights here, not only their headers?"""
+        return all(path.exists() for parent in self.parents.values() for path in parent.checkpoint.files)
+
+    @property
     def parents(self) -> dict[str, Parent]:
         """Roles: rm, expert 0, expert 1, ..., base."""
         roles = {"rm": self.rm, **{f"expert {i}": parent for i, parent in enumerate(self.experts)}}
         return roles if self.base is None else {**roles, "base": self.base}
 
 
-def plan_merge(recipe: Recipe) -> MergePlan:
+def plan_merge(recipe: Recipe, *, headers_only: bool = False) -> MergePlan:
     """Check a recipe against its models. Reads headers, configurations and tokenizers only.
 
-    A recipe with `sweep` gives a plan for a live model; writing needs `recipe.at(lambda)`.
+    A recipe with `sweep` gives a plan for a live model; writing needs `recipe.at(lambda)`. With `headers_only` the
+    weights of hub models are not fetched: such a plan can be looked at, not executed.
     Raises CandidateError (a folder is no usable model) or MergeError (the models do not fit together).
     """
     method = get_method(recipe.method)
     options, engine = _options(recipe, method)
     recipe = _checked_weights(recipe, method)
-    by_id = engine.get("tokens") == "by_id"
-    rm = _parent(recipe.rm, by_id)
+    by_id, reading = engine.get("tokens") == "by_id", Reading.of(engine, headers=headers_only)
+    rm = _parent(recipe.rm, by_id, reading, reward=True)
     check_head(rm.checkpoint, rm.names)
-    experts = tuple(_parent(expert.model, by_id) for expert in recipe.experts)
-    base = None if recipe.base is None else _parent(recipe.base, by_id)
+    experts = tuple(_parent(e.model, by_id, reading, reward=method.rewards_only) for e in recipe.experts)
+    base = None if recipe.base is None else _parent(recipe.base, by_id, reading)
     others = [*experts, *([base] if base else [])]
     for other in others:
         check_kind(rm.checkpoint, other.checkpoint)
@@ -166,8 +174,8 @@ def _checked_weights(recipe: Recipe, method: Method) -> Recipe:
     return recipe
 
 
-def _parent(name: str, by_id: bool) -> Parent:
-    checkpoint = open_checkpoint(name)
+def _parent(name: str, by_id: bool, reading: Reading, *, reward: bool = False) -> Parent:
+    checkpoint = open_checkpoint(name, reading, reward=reward)
     names = classify(checkpoint)
     for ref in checkpoint.tensors.values():
         if ref.dtype not in FLOATS and ref.name not in names.rest:

@@ -16,10 +16,12 @@ from harness._environment import versions
 from harness._hashing import canonical_hash, folder_identity
 from harness.config import Recipe
 from harness.errors import UserError
+from harness.merging._adapter import adapter_record
 from harness.merging._methods import get_method
 
 MERGE_FILE = "merge.json"
 _FORMAT = 1
+SILENT = ("config", "pickle", "adapters")  # options that allow something, and change no byte
 _PACKAGES = ("merged-rm-harness", "torch", "transformers", "tokenizers", "safetensors")  # what takes part
 Identity = Mapping[str, str]
 
@@ -28,7 +30,7 @@ def canonical_recipe(recipe: Recipe) -> dict[str, Any]:
     """The part of a single merge's recipe that decides the output's bytes, defaults filled in."""
     method = get_method(recipe.method)
     options = {**method.options, **recipe.options}
-    options.pop("config", None)  # silences an error, changes no byte
+    options = {key: value for key, value in options.items() if key not in SILENT}
     if "formula" in method.options:
         options["formula"] = recipe.formula
     return {
@@ -89,15 +91,19 @@ def record(plan: Any, recipe: Recipe, parents: Mapping[str, Identity], output: I
         "formula": plan.method.formula,
         "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
         "canonical": canonical_recipe(recipe),
-        "parents": {
-            role: {"name": parent.name, "identity": dict(parents[role])} for role, parent in plan.parents.items()
-        },
+        "parents": {role: _parent_entry(parent, parents[role]) for role, parent in plan.parents.items()},
         "tokens": {**alignment.counts, "rows": alignment.rows, "rm_rows": alignment.rm_rows},
         "appended": [token for token, _ in alignment.appended],
         "output": {"bytes": plan.nbytes, "identity": dict(output)},
         "versions": versions(_PACKAGES),
         "notes": list(plan.notes),
     }
+
+
+def _parent_entry(parent: Any, identity: Identity) -> dict[str, Any]:
+    adapter = adapter_record(parent.checkpoint.folder)
+    entry = {"name": parent.name, "identity": dict(identity)}
+    return entry if adapter is None else {**entry, "adapter": adapter}
 
 
 def card(record: Mapping[str, Any]) -> str:

@@ -227,7 +227,10 @@ class FolderSink:
 def _layout(plan: MergePlan) -> dict[str, list[TensorPlan]]:
     files: dict[str, list[TensorPlan]] = {}
     for tensor in plan.tensors:
-        files.setdefault(tensor.rm.path.name, []).append(tensor)
+        name = tensor.rm.path.name
+        if tensor.rm.path.suffix != ".safetensors":  # pytorch_model-00001-of-00002.bin
+            name = name.replace("pytorch_model", "model").removesuffix(".bin") + ".safetensors"
+        files.setdefault(name, []).append(tensor)
     return files
 
 
