@@ -25,6 +25,7 @@ from harness.progress import Progress, board, say
 from harness.scoring._types import BatchReport, ScoringOptions
 from leaderboard.metrics import Measured, counts, metric_values
 from results import queries
+from results.bounds import reward_bound
 from results.records import DatasetRecord, ProtocolRecord, RewardRecord
 from results.store import Store, open_store
 from tasks._types import TaskError
@@ -66,6 +67,8 @@ class RunResult:
     missing: tuple[str, ...] = ()
     unscored: int = 0  # examples with a response that has no reward
     cut: int = 0  # responses cut to the model's length
+    undetermined: int = 0  # examples whose margin is within rounding
+    run: str = ""  # id of the stored run; "" where there is none
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints for a run."""
@@ -246,7 +249,7 @@ def summarise(store: Store, run: int) -> RunResult:
     row = next(r for r in queries.runs(store) if r["key"] == run)
     rewards = queries.run_rewards(store, row)
     measured = Measured(rewards)
-    tally = counts(measured)
+    tally = counts(measured, reward_bound(row["protocol"], rewards.rewards))
     return RunResult(
         candidate=row["candidate"],
         candidate_id=row["candidate_id"],
@@ -259,4 +262,6 @@ def summarise(store: Store, run: int) -> RunResult:
         missing=tuple(row["missing"]),
         unscored=tally["unscored"],
         cut=tally["cut_responses"],
+        undetermined=tally["undetermined"],
+        run=row["id"],
     )

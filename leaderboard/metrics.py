@@ -9,7 +9,7 @@ all that the statistics need. A metric none of whose parts has an outcome is lef
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import fsum
 from typing import Any, NamedTuple
 
@@ -17,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from leaderboard._errors import LeaderboardError
+from leaderboard._noise import close_calls
 from leaderboard._outcomes import Bools, Floats, Judged
+from results import queries
 from results.records import RunRewards
+from results.store import Store
 
 CURVES = ("bon", "oracle", "majority", "first")
 
@@ -204,6 +207,16 @@ def metric_values(data: RunRewards | Measured) -> dict[str, float]:
     return measured(data).values()
 
 
+def stored_values(store: Store, runs: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, float]]:
+    """(run id, metric, value) of those of `runs` (rows of results.queries.runs) that have rewards, for an export."""
+    found = []
+    for run in runs:
+        rewards = queries.run_rewards(store, dict(run))
+        if rewards.scored.any():
+            found += [(str(run["id"]), key, value) for key, value in metric_values(rewards).items()]
+    return found
+
+
 def example_weights(data: RunRewards | Measured, metric_key: str) -> Floats:
     """w (n,) with metric = sum of w_i y_i; nested weights flattened, 0 where an example takes no part."""
     return measured(data).flat(metric_key)[1]
@@ -219,12 +232,13 @@ def margins(data: RunRewards | Measured) -> Floats:
     return measured(data).judged.margins()
 
 
-def counts(data: RunRewards | Measured) -> dict[str, int]:
+def counts(data: RunRewards | Measured, bound: float = 0.0) -> dict[str, int]:
     """How many examples are not plain wins or losses, so that a page can say so.
 
     examples, responses; outcomes: examples behind `score`; ties: the highest reward is shared; decisive_ties:
-    shared by correct and wrong responses; unscored, cut, undetermined: examples with a response that was not
-    scored, was truncated, or has an unknown label; *_responses: the responses themselves.
+    shared by correct and wrong responses; unscored, cut, unlabelled: examples with a response that was not scored,
+    was truncated, or has an unknown label; undetermined: those whose margin is below `bound` (in the rewards' unit),
+    so that rounding could turn them; *_responses: the responses themselves.
     """
     run = measured(data)
     judged, raw = run.judged, run.data
@@ -241,5 +255,6 @@ def counts(data: RunRewards | Measured) -> dict[str, int]:
         "unscored_responses": int(unscored.sum()),
         "cut": int(cut.sum()),
         "cut_responses": int(raw.cut.sum()),
-        "undetermined": int((~judged.known).sum()),
+        "unlabelled": int((~judged.known).sum()),
+        "undetermined": close_calls(judged.margins(), bound),
     }

@@ -24,15 +24,18 @@ from leaderboard._publish import publish
 from leaderboard.board import Board, build_board
 from leaderboard.downloads import write_downloads
 from leaderboard.history import History, build_history
+from leaderboard.nights import Night, as_text
 from leaderboard.pages._common import Extra, Site, unique_files, unique_names
 from leaderboard.pages.compare import compare_page
 from leaderboard.pages.history import history_page
+from leaderboard.pages.nights import nights_page
 from leaderboard.pages.overview import LEVELS, overview, sweep_name
 from leaderboard.pages.provenance import provenance
 from leaderboard.pages.sweeps import sweep_page
 from leaderboard.pages.task import task_page
 from leaderboard.shards import TaskShards, write_shards
 from results import queries
+from results.check import conflicts_by_run
 from results.queries_page import example_texts
 from results.store import Store, open_store
 
@@ -48,12 +51,14 @@ def build_site(
     baseline: str | None = None,
     tasks: Sequence[str] | None = None,
     extra: Extra | None = None,
+    nights: Sequence[Night] = (),
     notify: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write the site of a results database into the folder `out`; returns its index.html.
 
     `baseline` is a candidate's name or the start of its id, `tasks` the ones to show (all by default), `extra`
-    a section for the overview. The folder appears whole or not at all, and replaces only an older site.
+    a section for the overview, `nights` the records for the page of nights, oldest first.
+    The folder appears whole or not at all, and replaces only an older site.
     Raises LeaderboardError or StoreError, one sentence.
     """
     with open_store(db, read_only=True) as store, publish(out) as folder:
@@ -63,6 +68,7 @@ def build_site(
             lambda run: queries.run_rewards(store, dict(run)),
             baseline=baseline,
             tasks=tasks,
+            conflicts=conflicts_by_run(store),
             notify=notify,
         )
         site = _site(board, db, extra)
@@ -73,7 +79,7 @@ def build_site(
             {e.run["id"]: e.score for t in board.tasks for e in t.ranked if e.score},
             lambda run: queries.run_rewards(store, dict(run)),
         )
-        _write_pages(folder, site, shards, history, notify)
+        _write_pages(folder, site, shards, history, nights, notify)
     return out / "index.html"
 
 
@@ -123,10 +129,18 @@ def _version() -> str:
 
 
 def _write_pages(
-    folder: Path, site: Site, shards: Mapping[str, TaskShards], history: History, notify: Callable[[str], None]
+    folder: Path,
+    site: Site,
+    shards: Mapping[str, TaskShards],
+    history: History,
+    nights: Sequence[Night],
+    notify: Callable[[str], None],
 ) -> None:
     downloads = write_downloads(folder, site, history)
-    pages = Pages(folder, site, downloads)
+    pages = Pages(folder, site, downloads, [("nights.html", "Nights")] if nights else [])
+    if nights:
+        pages.write("nights.html", "Nights", nights_page(nights))
+        (folder / "night.json").write_text(as_text(nights[-1]), encoding="utf-8")
     for task in site.board.tasks:
         file = site.task_files[task.name]
         pages.write(file, task.name, task_page(site, task), template="task.html.j2", scripts=["common.js", "matrix.js"])
@@ -148,7 +162,13 @@ def _write_pages(
 class Pages:
     """Renders templates into files; the menu is the same on all of them."""
 
-    def __init__(self, folder: Path, site: Site, downloads: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        site: Site,
+        downloads: Mapping[str, Sequence[str]],
+        more: Sequence[tuple[str, str]] = (),  # pages that not every site has: (file, name)
+    ) -> None:
         self._folder, self._site, self._downloads = folder, site, downloads
         self._templates = Environment(
             loader=PackageLoader("leaderboard", "templates"),
@@ -165,6 +185,7 @@ class Pages:
             *((site.sweep_files[s.rm_id], f"Sweep: {sweep_name(site, s)}") for s in site.board.sweeps),
             ("compare.html", "Compare"),
             ("history.html", "History"),
+            *more,
             ("provenance.html", "Provenance"),
         ]
 

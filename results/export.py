@@ -12,7 +12,7 @@ equal order.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -40,10 +40,11 @@ _TABLES = {
             d.id AS dataset_id, p.id AS protocol_id, p.settings AS protocol, c.detail AS candidate_detail,
             d.sources AS data_sources, d.options AS data_options, v.detail AS environment, r.seed, r.command,
             r.started, r.ended
-        FROM {_RUN} ORDER BY d.task, c.id, r.id""",
+        FROM {_RUN} WHERE r.id IN (SELECT id FROM chosen) ORDER BY d.task, c.id, r.id""",
     "metrics": f"""
         SELECT r.id AS run_id, c.id AS candidate_id, c.name AS candidate, d.task, r.status, m.metric, m.value
-        FROM {_RUN} JOIN metrics m ON m.run_id = r.id ORDER BY d.task, c.id, r.id, m.metric""",
+        FROM {_RUN} JOIN metrics m ON m.run_id = r.id
+        WHERE r.id IN (SELECT id FROM chosen) ORDER BY d.task, c.id, r.id, m.metric""",
     "rewards": f"""
         SELECT r.id AS run_id, c.id AS candidate_id, c.name AS candidate, d.task, l.example_id, e.id AS example_key,
             l.subset, w.response, w.reward,
@@ -51,12 +52,12 @@ _TABLES = {
             w.tokens, w.cut, w.reason
         FROM {_RUN} JOIN dataset_examples l ON l.dataset = r.dataset JOIN examples e ON e.key = l.example
             JOIN rewards w ON w.candidate = r.candidate AND w.protocol = r.protocol AND w.example = l.example
-        ORDER BY d.task, c.id, r.id, l.position, w.response""",
+        WHERE r.id IN (SELECT id FROM chosen) ORDER BY d.task, c.id, r.id, l.position, w.response""",
     "examples": """
         SELECT d.task, d.id AS dataset_id, l.example_id, e.id AS example_key, l.subset, l.stratum, l.weight, l.cluster,
             e.prompt, e.responses, l.labels, l.answers, l.sources
         FROM dataset_examples l JOIN datasets d ON d.key = l.dataset JOIN examples e ON e.key = l.example
-        ORDER BY d.task, d.id, l.position""",
+        WHERE d.key IN (SELECT dataset FROM chosen) ORDER BY d.task, d.id, l.position""",
 }
 
 
@@ -69,6 +70,7 @@ class ExportRequest:
     night: str = ""  # ISO date of the Parquet partition
     name: str = "results"  # of the Parquet files: databases that share a history need names of their own
     texts: bool = False  # the examples' prompts and responses too
+    runs: Collection[str] | None = None  # ids of the runs to write; None: all
 
 
 def export(store: Store, request: ExportRequest, metrics: Sequence[tuple[str, str, float]] = ()) -> list[Path]:
@@ -84,6 +86,7 @@ def export(store: Store, request: ExportRequest, metrics: Sequence[tuple[str, st
             }
         ),
     )
+    store.sql.register("chosen", _chosen(store, request.runs))
     try:
         written = []
         for table in _TABLES:
@@ -94,6 +97,25 @@ def export(store: Store, request: ExportRequest, metrics: Sequence[tuple[str, st
         raise StoreError(f"{request.folder}: cannot be written: {error.strerror or error}") from None
     finally:
         store.sql.unregister("metrics")
+        store.sql.unregister("chosen")
+
+
+def _chosen(store: Store, runs: Collection[str] | None) -> pa.Table:
+    """(id, dataset) of the runs to write; where all are, every data set too, with or without a run."""
+    found = store.sql.execute("SELECT id, dataset FROM runs").fetchall()
+    rows = [(run, dataset) for run, dataset in found if runs is None or run in runs]
+    if runs is None:
+        rows += [("", key) for (key,) in store.sql.execute("SELECT key FROM datasets").fetchall()]
+    ids, datasets = zip(*rows, strict=True) if rows else ((), ())
+    return pa.table({"id": pa.array(ids, pa.string()), "dataset": pa.array(datasets, pa.int32())})
+
+
+def clear_night(request: ExportRequest, keep: Collection[Path]) -> None:
+    """Remove what an earlier export of the same night and name wrote and this one (`keep`) did not. Parquet only."""
+    for table in _TABLES:
+        for path in (request.folder / table / f"night={request.night}").rglob(f"{request.name}.parquet"):
+            if path not in keep:
+                path.unlink(missing_ok=True)
 
 
 def _table(store: Store, table: str, request: ExportRequest) -> list[Path]:
@@ -104,7 +126,8 @@ def _table(store: Store, table: str, request: ExportRequest) -> list[Path]:
     night = request.folder / table / f"night={request.night}"
     if table not in ("rewards", "examples"):
         return [_copy(store, query, night / f"{request.name}.parquet", options)]
-    tasks = store.sql.execute("SELECT DISTINCT task FROM datasets ORDER BY task").fetchall()
+    chosen = "SELECT DISTINCT task FROM datasets WHERE key IN (SELECT dataset FROM chosen) ORDER BY task"
+    tasks = store.sql.execute(chosen).fetchall()
     return [
         _copy(
             store,

@@ -49,16 +49,14 @@ def compare(
 
     formats = plugins.Kind("format", "harness.comparing")
     plugins.check(formats, [form])
-    asked = _asked(comma_list(task or []), metric, margin / 100, alpha, fail_if_worse, non_inferior, strict)
-    report = _report(a, b, db, asked, wait)
+    asked = _asked(metric, margin / 100, alpha, fail_if_worse, non_inferior, strict)
+    report = _report(a, b, comma_list(task or []), db, asked, wait)
     emit(plugins.load(formats, form).render(report), out)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
 
 
-def _asked(
-    tasks: list[str], metric: str, margin: float, alpha: float, worse: bool, non_inferior: bool, strict: bool
-) -> Asked:
+def _asked(metric: str, margin: float, alpha: float, worse: bool, non_inferior: bool, strict: bool) -> Asked:
     from harness.comparing._gather import Asked
     from harness.comparing._report import FAIL_IF_WORSE, NON_INFERIOR
     from leaderboard.gate import Rule
@@ -71,10 +69,10 @@ def _asked(
         raise ConfigError("--non-inferior needs a --margin above 0: not even an equal model is proven not worse at all")
     if math.isnan(margin):
         raise ConfigError("--margin nan: expected percentage points, like 0.5")
-    return Asked(tasks, metric, Rule(margin, alpha), FAIL_IF_WORSE if worse else NON_INFERIOR * non_inferior, strict)
+    return Asked(metric, Rule(margin, alpha), FAIL_IF_WORSE if worse else NON_INFERIOR * non_inferior, strict)
 
 
-def _report(a: str, b: str, db: Path, asked: Asked, wait: bool) -> Report:
+def _report(a: str, b: str, tasks: list[str], db: Path, asked: Asked, wait: bool) -> Report:
     from dataclasses import replace
 
     from harness.comparing._gather import Gatherer
@@ -87,11 +85,13 @@ def _report(a: str, b: str, db: Path, asked: Asked, wait: bool) -> Report:
     with open_store(db, read_only=True, wait=wait, notify=say) as store:
         runs = queries.runs(store)
         known = {str(run["task"]) for run in runs}
-        for name in asked.tasks:
+        for name in tasks:
             if name not in known:
                 raise ConfigError(f"--task {name}: no run of it in {db}: {did_you_mean(name, known)}")
         sides = resolve_sides(a, b, runs)
-        report = Gatherer(store, runs).report(sides.pairs, asked)
+        gatherer = Gatherer(store, runs)
+        wanted = [(pair, name) for pair in sides.pairs for name in tasks or gatherer.tasks(pair)]
+        report = gatherer.report(wanted, asked)
     if not report.rows:
         more = f" (and {len(report.refusals) - 1} more)" if len(report.refusals) > 1 else ""
         raise ConfigError(f"nothing can be compared: {report.refusals[0].sentence}{more}" if report.refusals else

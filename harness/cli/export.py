@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli._options import WAIT
 from harness.cli.evaluate import DB, JSON
 from harness.errors import ConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    from results.store import Store
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -33,6 +30,8 @@ def export(
 ) -> None:
     """Write results as files; Parquet appends a night to a history that one glob reads."""
     from harness.progress import say
+    from leaderboard.metrics import stored_values
+    from results import queries
     from results.export import FORMATS, ExportRequest
     from results.export import export as write
     from results.store import open_store, utc_now
@@ -43,7 +42,7 @@ def export(
         raise ConfigError(f"--night {night}: expected a date like 2026-07-01")
     request = ExportRequest(out, form, night or utc_now().date().isoformat(), _file_name(name or db.stem), texts)
     with open_store(db, read_only=True, wait=wait, notify=say) as store:
-        written = write(store, request, _metrics(store))
+        written = write(store, request, stored_values(store, queries.runs(store)))
     if as_json:
         print(json.dumps({"files": [str(path) for path in written]}))
         return
@@ -53,16 +52,3 @@ def export(
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
-
-
-def _metrics(store: Store) -> list[tuple[str, str, float]]:
-    """(run id, metric, value) of every run that has rewards."""
-    from leaderboard.metrics import Measured, metric_values
-    from results import queries
-
-    found = []
-    for run in queries.runs(store):
-        rewards = queries.run_rewards(store, run)
-        if rewards.scored.any():
-            found += [(run["id"], key, value) for key, value in metric_values(Measured(rewards)).items()]
-    return found

@@ -30,11 +30,16 @@ def build(
     tasks: Annotated[
         list[str] | None, typer.Option("--tasks", "-t", help="Tasks to show, with commas between; all by default.")
     ] = None,
+    history: Annotated[
+        Path | None, typer.Option("--history", help="Folder that 'harness nightly' keeps: adds the page of nights.")
+    ] = None,
 ) -> None:
     """Write a static site with scores, intervals, comparisons and sweep curves."""
     from harness.cli._options import comma_list
     from harness.progress import say
+    from leaderboard.nights import read_nights
     from leaderboard.render import build_site
 
-    index = build_site(db, out, baseline=baseline, tasks=comma_list(tasks or []) or None, notify=say)
+    nights = [] if history is None else read_nights(history)
+    index = build_site(db, out, baseline=baseline, tasks=comma_list(tasks or []) or None, nights=nights, notify=say)
     print(index)

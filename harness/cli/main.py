@@ -24,6 +24,7 @@ from harness.cli import (
     leaderboard,
     ls,
     merge,
+    nightly,
     pool,
     sandbox,
     scores,
@@ -42,6 +43,7 @@ app.command("merge")(merge.merge)
 app.command("eval")(evaluate.evaluate)
 app.command("sweep")(sweep.sweep)
 app.command("compare")(compare.compare)
+app.command("nightly")(nightly.nightly)
 app.command("demo")(demo.demo)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)

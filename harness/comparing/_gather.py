@@ -25,9 +25,8 @@ Run = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to compare on, and what is asked of it."""
+    """What is asked of the pairs."""
 
-    tasks: Sequence[str] = ()  # all that either candidate ran, where empty
     metric: str = "score"
     rule: Rule = field(default_factory=Rule)
     question: str = ""
@@ -57,17 +56,16 @@ class Gatherer:
             self._measured[run["id"]] = Measured(queries.run_rewards(self._store, dict(run)))
         return self._measured[run["id"]]
 
-    def report(self, pairs: Sequence[Pairing], asked: Asked) -> Report:
-        """Compare every pair on every task; what cannot be compared is kept with its reason."""
+    def report(self, wanted: Sequence[tuple[Pairing, str]], asked: Asked) -> Report:
+        """Compare every (pair, task); what cannot be compared is kept with its reason."""
         found: dict[int, tuple[Pairing, str, Run, Run, Comparison, Flips]] = {}
         refusals: list[Refusal] = []
-        for pair in pairs:
-            for task in asked.tasks or self.tasks(pair):
-                one = self._one(pair, task, asked)
-                if isinstance(one, str):
-                    refusals.append(Refusal(pair, task, one))
-                else:
-                    found[len(found)] = (pair, task, *one)
+        for pair, task in wanted:
+            one = self._one(pair, task, asked)
+            if isinstance(one, str):
+                refusals.append(Refusal(pair, task, one))
+            else:
+                found[len(found)] = (pair, task, *one)
         same = [i for i, (_, _, a, b, *_) in found.items() if a["id"] == b["id"]]
         gate = judge({i: entry[4] for i, entry in found.items()}, asked.rule, same)
         adjusted = _holm({i: entry[4] for i, entry in found.items() if i not in same})

@@ -29,4 +29,5 @@ def tango_z(b: npt.ArrayLike, c: npt.ArrayLike, n: npt.ArrayLike, delta: npt.Arr
     q = np.divide(root - linear, 4 * size, out=np.zeros_like(root), where=size > 0)
     variance = size * np.maximum(2 * q + d * (1 - d), 0)
     gap = first - second - size * d
-    return np.divide(gap, np.sqrt(variance), out=np.zeros_like(gap), where=variance > 1e-300)
+    z: Floats = np.divide(gap, np.sqrt(variance), out=np.zeros_like(gap), where=variance > 1e-300)
+    return z
