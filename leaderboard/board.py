@@ -17,6 +17,7 @@ from leaderboard._errors import LeaderboardError
 from leaderboard._standing import Pair, Standing, standing
 from leaderboard.compare import Comparison, compare_many, interval
 from leaderboard.metrics import CURVES, Measured, counts
+from results.bounds import reward_bound
 from results.records import RunRewards
 
 Run = Mapping[str, Any]
@@ -108,9 +109,12 @@ def build_board(
     *,
     baseline: str | None = None,
     tasks: Sequence[str] | None = None,
+    conflicts: Mapping[str, int] | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Board:
     """The board of these runs (rows of results.queries.runs, newest of each candidate and task).
+
+    `conflicts`: run id -> rewards of which another database had another value (results.check.conflicts_by_run).
 
     Raises LeaderboardError for an unknown task or baseline.
     """
@@ -122,7 +126,7 @@ def build_board(
     boards = []
     for name in chosen:
         notify(f"{name}: intervals and comparisons")
-        boards.append(_task_board(name, [r for r in shown if r["task"] == name], load, base))
+        boards.append(_task_board(name, [r for r in shown if r["task"] == name], load, base, conflicts or {}))
     return Board(
         tuple(boards), everyone, base, baseline is not None, tuple(find_sweeps(everyone)), tuple(shown)
     )  # fmt: skip
@@ -141,7 +145,9 @@ def _by_completeness(everyone: Sequence[Candidate], runs: Sequence[Run]) -> list
     return sorted(everyone, key=lambda c: c.id not in complete)
 
 
-def _task_board(name: str, runs: Sequence[Run], load: Loader, base: Candidate | None) -> TaskBoard:
+def _task_board(
+    name: str, runs: Sequence[Run], load: Loader, base: Candidate | None, conflicts: Mapping[str, int]
+) -> TaskBoard:
     data = _main_data(runs)
     entries, held = [], {}
     for run in runs:
@@ -152,7 +158,9 @@ def _task_board(name: str, runs: Sequence[Run], load: Loader, base: Candidate | 
         measured = Measured(load(run))
         if not reason and "score" not in measured.values():
             reason = "no example has an outcome: nothing was scored, or no label is known"
-        entries.append(Entry(candidate_of(run), run, scores_of(measured), counts(measured), reason=reason))
+        entries.append(
+            Entry(candidate_of(run), run, scores_of(measured), _counts(run, measured, conflicts), reason=reason)
+        )
         if not reason:
             held[run["candidate_id"]] = measured
     keys = _ordered_keys([e.scores for e in entries], held)
@@ -160,6 +168,11 @@ def _task_board(name: str, runs: Sequence[Run], load: Loader, base: Candidate | 
     mine = next((e for e in ranked if base is not None and e.candidate.id == base.id), None)
     place, trouble = standing([held[e.candidate.id] for e in ranked])
     return TaskBoard(name, tuple(ranked), tuple(e for e in entries if e.reason), keys, mine, held, place, trouble)
+
+
+def _counts(run: Run, measured: Measured, conflicts: Mapping[str, int]) -> dict[str, int]:
+    bound = reward_bound(run["protocol"], measured.data.rewards)
+    return {**counts(measured, bound), "conflicts": conflicts.get(str(run["id"]), 0)}
 
 
 def _main_data(runs: Sequence[Run]) -> str:

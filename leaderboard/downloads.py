@@ -96,7 +96,7 @@ def _who(site: Site, task: TaskBoard, e: Entry) -> Row:
         "seed": int(e.run["seed"]),
         "status": str(e.run["status"]),
         "not_ranked_because": e.reason,
-        **{name: e.counts.get(name, 0) for name in ("ties", "cut", "unscored", "undetermined")},
+        **{name: e.counts.get(name, 0) for name in ("ties", "cut", "unscored", "unlabelled", "undetermined")},
     }
 
 

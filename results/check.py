@@ -14,13 +14,10 @@ from typing import Any
 import duckdb
 
 from results._errors import explain
+from results.bounds import BOUNDS
 from results.records import content_key, dataset_key, example_key, link_content
 from results.store import Store
 from results.verdict import run_states, verdict
-
-# Rewards of one key from two machines may differ by rounding: a multiple of the rewards' standard deviation under
-# that protocol. float32 is the scoring engine's stated bound; bfloat16 keeps 8 significant bits and float16 11.
-BOUNDS = {"float32": 2e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +87,36 @@ def bad_keys(store: Store, table: str) -> list[int]:
 def conflicts(store: Store) -> list[dict[str, Any]]:
     """Keys with rewards that differ by more than rounding: both values, and where they belong."""
     rows = store.sql.execute(
-        "SELECT c.name, p.settings, e.id, o.response, r.reward, o.reward, s.sd FROM other_rewards o"
-        " JOIN rewards r USING (candidate, protocol, example, response) JOIN candidates c ON c.key = o.candidate"
-        " JOIN protocols p ON p.key = o.protocol JOIN examples e ON e.key = o.example"
-        " JOIN (SELECT candidate, protocol, stddev_samp(reward) AS sd FROM rewards GROUP BY ALL) s"
-        " ON s.candidate = o.candidate AND s.protocol = o.protocol WHERE r.reward IS NOT NULL"
-        " ORDER BY c.id, p.id, e.id, o.response, o.reward"
+        f"SELECT c.name, e.id, o.response, r.reward, o.reward {_APART} ORDER BY c.id, p.id, e.id, o.response, o.reward"
     ).fetchall()
-    return [
-        {"candidate": name, "example": example, "response": response, "kept": kept, "other": other}
-        for name, settings, example, response, kept, other, sd in rows
-        if abs(kept - other) > BOUNDS.get(json.loads(settings).get("dtype"), 0.0) * (sd or 0.0)
-    ]
+    names = ("candidate", "example", "response", "kept", "other")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def conflicts_by_run(store: Store) -> dict[str, int]:
+    """Run id -> how many of its rewards are in conflict; runs without any are left out."""
+    rows = store.sql.execute(
+        f"SELECT n.id, count(*) {_APART.replace('WHERE', _RUNS + ' WHERE')} GROUP BY n.id ORDER BY n.id"
+    ).fetchall()
+    return dict(rows)
+
+
+# Rewards of one key that differ by more than the bound of their dtype (results.bounds).
+_APART = (
+    "FROM other_rewards o JOIN rewards r USING (candidate, protocol, example, response)"
+    " JOIN candidates c ON c.key = o.candidate JOIN protocols p ON p.key = o.protocol"
+    " JOIN examples e ON e.key = o.example"
+    " JOIN (SELECT candidate, protocol, stddev_samp(reward) AS sd FROM rewards GROUP BY ALL) s"
+    " ON s.candidate = o.candidate AND s.protocol = o.protocol"
+    " WHERE r.reward IS NOT NULL AND abs(r.reward - o.reward) > coalesce(s.sd, 0) *"
+    " CASE json_extract_string(p.settings, '$.dtype')"
+    + "".join(f" WHEN '{dtype}' THEN {bound!r}" for dtype, bound in BOUNDS.items())
+    + " ELSE 0 END"
+)
+_RUNS = (
+    "JOIN dataset_examples l ON l.example = o.example"
+    " JOIN runs n ON n.dataset = l.dataset AND n.candidate = o.candidate AND n.protocol = o.protocol"
+)
 
 
 def _read_everything(store: Store) -> None:

@@ -156,6 +156,13 @@ def strip(entry: Entry, scale: tuple[float, float]) -> Any:
 
 def count_notes(*entries: Entry) -> list[str]:
     """Ties, cut, unscored and undecidable examples, those that are not zero, summed over the entries."""
-    words = {"ties": "tied", "cut": "cut", "unscored": "unscored", "undetermined": "with unknown labels"}
+    words = {
+        "ties": "tied",
+        "cut": "cut",
+        "unscored": "unscored",
+        "unlabelled": "with unknown labels",
+        "undetermined": "decided by rounding",
+        "conflicts": "rewards of which another database has another value",
+    }
     totals = {what: sum(e.counts.get(name, 0) for e in entries) for name, what in words.items()}
     return [f"{view.number(k)} {what}" for what, k in totals.items() if k]

@@ -98,7 +98,7 @@ def _row(site: Site, task: TaskBoard, e: Entry) -> dict[str, Any]:
     }
 
 
-COUNTED = ("ties", "decisive_ties", "cut", "unscored", "undetermined")
+COUNTED = ("ties", "decisive_ties", "cut", "unscored", "unlabelled", "undetermined")
 
 
 def _test(c: Comparison | None) -> dict[str, str] | None:

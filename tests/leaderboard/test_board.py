@@ -12,8 +12,9 @@ import pytest
 from leaderboard import _candidates as people
 from leaderboard._errors import LeaderboardError
 from leaderboard.board import Board, build_board
-from leaderboard.pages._common import unique_files, unique_names
+from leaderboard.pages._common import count_notes, unique_files, unique_names
 from results import queries
+from results.check import conflicts_by_run
 from results.records import CandidateRecord
 from results.store import open_store
 
@@ -47,6 +48,22 @@ def test_runs_on_other_data_are_kept_apart(synthetic: ModuleType, tmp_path: Path
     assert [(e.candidate.name, e.reason) for e in task.apart] == [
         ("somebody's 7B", "measured on other data than the ranked runs")
     ]
+
+
+def test_runs_with_another_databases_rewards_say_so(synthetic: ModuleType, tmp_path: Path) -> None:
+    path = one_task(synthetic, tmp_path)
+    with open_store(path) as store:
+        store.sql.execute(
+            "INSERT INTO other_rewards (candidate, protocol, example, response, reward)"
+            " SELECT candidate, protocol, example, response, reward + 1 FROM rewards"
+            " WHERE candidate = 2 AND response = 0 ORDER BY example LIMIT 3"
+        )
+        (marked,) = [r["id"] for r in queries.runs(store) if r["candidate_key"] == 2]
+        assert conflicts_by_run(store) == {marked: 3}
+    (task,) = board_of(path, conflicts={marked: 3}).tasks
+    told = {e.run["id"]: count_notes(e) for e in task.ranked}
+    assert "3 rewards of which another database has another value" in told.pop(marked)
+    assert not any("another database" in note for notes in told.values() for note in notes)
 
 
 def test_unsafe_labels_are_kept_apart(synthetic: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

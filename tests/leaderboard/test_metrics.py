@@ -191,7 +191,12 @@ def test_questions_with_an_unknown_label_or_an_unscored_response_are_excluded_an
     assert {values[key] for key in ("score", "bon/2", "oracle/2", "first/2")} == {1.0}
     assert values["random"] == 0.5
     told = counts(run)
-    assert (told["undetermined"], told["unscored"], told["unscored_responses"], told["outcomes"]) == (1, 1, 1, 1)
+    assert (told["unlabelled"], told["unscored"], told["unscored_responses"], told["outcomes"]) == (1, 1, 1, 1)
+
+
+def test_margins_within_rounding_are_undetermined(make_run: RunMaker) -> None:
+    run = make_run([[2, 1], [1.001, 1], [1, 1.001], [1, 1]], [[1, 0]] * 4)
+    assert [counts(run, bound)["undetermined"] for bound in (0.0, 0.0005, 0.002, 1.5)] == [0, 1, 3, 4]
 
 
 def test_one_correct_of_ten_reports_accuracy_and_best_of_n(make_run: RunMaker) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leaderboard._noise import close_calls, reward_bound
+from leaderboard._noise import close_calls
+from results.bounds import reward_bound
 
 REWARDS = np.array([-1.0, 1.0, np.nan, -1.0, 1.0])  # standard deviation 1
 
