@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 import duckdb
 from scenarios import DB, SCENARIOS, Scenario
@@ -44,6 +44,8 @@ import duckdb, pyarrow, numpy
 from harness.cli import main as cli
 import harness.runner, harness.importing._run, harness.scoring.fake, harness.scoring.replay, leaderboard.render
 import results.merge, results.repair, results.export, tasks.gsm8k_bon, scenarios
+import harness.sweep, harness.scoring.hf, harness.generation.hf, harness.generation._pool, harness.merging._live
+import transformers.models.llama.modeling_llama
 for line in sys.stdin:
     folder, arguments = json.loads(line)
     pid = os.fork()
@@ -66,7 +68,7 @@ class Server:
 
     def __init__(self) -> None:
         here = Path(__file__).resolve()
-        paths = os.pathsep.join([str(here.parents[2]), str(here.parent)])
+        paths = os.pathsep.join(map(str, (here.parents[2], here.parent, here.parents[1])))
         self._process = subprocess.Popen(
             [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiny import write_models
+
 from results import migrations
 from results.digest import digest
 from results.store import Store, open_store
@@ -59,6 +61,18 @@ def _scores(folder: Path, _run: Run) -> None:
              "score": [rng.gauss(1, 1), rng.gauss(0, 1)]} for i in range(3000)]  # fmt: skip
     rng.shuffle(rows)
     (folder / "scores.json").write_text(json.dumps(rows))
+
+
+def _sweep(folder: Path, _run: Run) -> None:
+    write_models(folder / "models")
+    _pairs(folder, 300)
+    recipe = {"rm": "models/rm", "experts": ["models/sft"], "sweep": [0.2, 0.4, 0.6], "baselines": ["rm"]}
+    (folder / "recipe.yaml").write_text(json.dumps(recipe))
+
+
+def _policy(folder: Path, run: Run) -> None:
+    write_models(folder / "models")
+    _pool(folder, run)
 
 
 def _pool(folder: Path, _run: Run) -> None:
@@ -165,6 +179,10 @@ SCENARIOS = (
     Scenario("scores-import", ("scores", "import", "scores.json", "--task-file", "pairs=pairs.jsonl", "--candidate",
                                "m", "--db", DB), _scores),
     Scenario("pool-import", ("pool", "import", "gsm8k_bon", "pool.jsonl", "--data-dir", "data", "--db", DB), _pool),
+    Scenario("sweep", ("sweep", "recipe.yaml", "--task-file", "pairs=pairs.jsonl", "--batch-tokens", "1024", "--db", DB),
+             _sweep),
+    Scenario("pool-generate", ("pool", "generate", "gsm8k_bon", "--model", "models/sft", "-n", "4", "--max-tokens", "16",
+                               "--limit", "40", "--backend", "hf", "--data-dir", "data", "--db", DB), _policy),
     Scenario("leaderboard", ("leaderboard", "build", "-o", "site", "--db", DB), _board, _site_is_whole, _site_at_end),
     Scenario("merge", ("db", "merge", "other.duckdb", "--db", DB), _merge),
     Scenario("repair", ("db", "repair", "--yes", "--db", DB), _repair, opens_between=False),
