@@ -154,8 +154,11 @@ def read_tensors(folder: Path, name: str | None = None, *, pickle: bool = False)
 
 
 def has_weights(folder: Path) -> bool:
-    """Are there safetensors files of the usual names (whole or not)?"""
-    return (folder / SINGLE).exists() or ((folder / INDEX).exists() and any(folder.glob("*.safetensors")))
+    """Are all its safetensors files there?"""
+    try:
+        return bool(weight_files(folder, str(folder)))
+    except CandidateError:
+        return False
 
 
 def weight_files(folder: Path, name: str, *, pickle: bool = False) -> list[Path]:

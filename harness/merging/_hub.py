@@ -7,6 +7,7 @@ fetched.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -64,5 +65,7 @@ def _asked(name: str, call: Callable[[], _T]) -> _T:
     try:
         return call()
     except Exception as error:  # noqa: BLE001  the client raises many kinds: offline, gated, missing, timeouts
-        reason = str(error).strip().split("\n")[0].rstrip(". ")
+        lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [type(error).__name__]
+        told = len(lines) > 1 and re.match(r"\d{3} (Client|Server) Error", lines[0])  # the reason comes second
+        reason = lines[1 if told else 0].rstrip(". ")
         raise CandidateError(f"{name}: there is no such folder, and it cannot be had from the hub: {reason}") from None
