@@ -96,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         code = app(join_lists(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        if code == 130 and _signals:  # typer has caught the interrupt, and says nothing
+            _fail(_STOPPED, 130)
     except typer.Exit as stop:
         code = stop.exit_code
     except (KeyboardInterrupt, typer.Abort):

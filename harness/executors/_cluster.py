@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError, UserError
@@ -70,10 +71,11 @@ def cluster(address: str | None) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():  # Ray takes them over; Ctrl-C and SIGTERM are ours
             signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with Path(os.devnull).open("w") as silence, redirect_stdout(silence):  # Ray tells of lost workers on stdout
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _answers(address: str) -> None:

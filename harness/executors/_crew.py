@@ -268,6 +268,6 @@ def _first_line(error: Any) -> str:
 def _reason(error: Exception) -> str:
     """Why a worker is gone, in a few words."""
     text = str(error)
-    if isinstance(error, exceptions.OutOfMemoryError) or "OOM" in text or "memory pressure" in text:
+    if isinstance(error, exceptions.OutOfMemoryError) or "running low on memory" in text:
         return "its node ran out of memory"
     return "its node died" if "node has died" in text or "node was terminated" in text else "its process died"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.errors import RunFailed
+from harness.errors import ConfigError, RunFailed
 from harness.executors._backend import OpenBackend
 from harness.executors._types import ExecutorOptions, Job, Runs
 from harness.scoring._types import Backend, BatchReport
@@ -47,4 +47,6 @@ class LocalExecutor:
 
 
 def open_executor(options: ExecutorOptions) -> LocalExecutor:
+    if options.address is not None or options.workers is not None:
+        raise ConfigError("--address and --workers are for --executor ray")
     return LocalExecutor(options)

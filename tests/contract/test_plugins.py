@@ -29,10 +29,12 @@ def test_the_named_plugins_are_there() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [*(("task", n) for n in TASKS), *(("method", n) for n in METHODS), *(("backend", n) for n in BACKENDS)],
-)
+    [*(("task", n) for n in TASKS), *(("method", n) for n in METHODS), *(("backend", n) for n in BACKENDS),
+     *(("executor", n) for n in plugins.known(plugins.EXECUTORS))],
+)  # fmt: skip
 def test_every_plugin_explains_itself_in_its_first_sentence(kind: str, name: str) -> None:
-    kinds = {"task": plugins.TASKS, "method": plugins.METHODS, "backend": plugins.BACKENDS}
+    kinds = {"task": plugins.TASKS, "method": plugins.METHODS, "backend": plugins.BACKENDS,
+             "executor": plugins.EXECUTORS}  # fmt: skip
     sentence = plugins.summary(kinds[kind], name)
     assert 10 < len(sentence) < 400
 
@@ -80,7 +82,14 @@ def test_listing_and_help_import_nothing_heavy() -> None:
         "heavy = {'torch', 'transformers', 'datasets', 'scipy', 'duckdb', 'vllm', 'ray', 'pandas'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    for arguments in (["--help"], ["ls", "tasks"], ["ls", "methods"], ["ls", "backends"], ["merge", "--help"]):
+    for arguments in (
+        ["--help"],
+        ["ls", "tasks"],
+        ["ls", "methods"],
+        ["ls", "backends"],
+        ["ls", "executors"],
+        ["merge", "--help"],
+    ):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, (arguments, done.stderr)
         assert done.stdout

@@ -1,0 +1,68 @@
+"""A backend for tests: rewards of the fake one, or of transformers (`like=hf`), and the accidents it is told to have.
+
+log=FILE        a line for everything it does, with the process that did it
+sleep=SECONDS   before every chunk
+most=N          killed by the operating system when a chunk has more requests: as when memory runs out
+poison=TEXT     killed over any prompt with this text
+straggle=FILE   the process that is first to create this file takes ten minutes over its chunk
+refuse=TEXT     a user's mistake, found while scoring
+differ=yes      another protocol in every process
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from harness.candidate import Candidate
+from harness.errors import ScoringError
+from harness.scoring import fake, hf
+from harness.scoring._types import Backend, Request, ScoringOptions
+from results.records import RewardRecord
+
+
+class Unruly:
+    def __init__(self, candidate: Candidate, options: ScoringOptions) -> None:
+        self._told = dict(options.extra)
+        self._real: Any = (hf if self._told.get("like") == "hf" else fake).open_backend(candidate, options)
+        self._log("open", candidate.name)
+        if self._told.get("like") == "hf":
+            self.follow = self._follow
+
+    def _log(self, *words: object) -> None:
+        if "log" in self._told:
+            with Path(self._told["log"]).open("a") as file:
+                file.write(" ".join(map(str, [os.getpid(), *words])) + "\n")
+
+    def _follow(self, candidate: Candidate) -> None:
+        self._log("follow", candidate.name)
+        self._real.follow(candidate)
+
+    def protocol(self) -> Mapping[str, Any]:
+        mine = {"process": os.getpid()} if "differ" in self._told else {}
+        return {**self._real.protocol(), **mine}
+
+    def score(self, requests: Sequence[Request], done: Collection[tuple[str, int]]) -> Iterator[list[RewardRecord]]:
+        self._log("begin", len(requests))
+        if "refuse" in self._told:
+            raise ScoringError(self._told["refuse"])
+        if len(requests) > int(self._told.get("most", len(requests))):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "poison" in self._told and any(self._told["poison"] in r.prompt[0].content for r in requests):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "straggle" in self._told:
+            with suppress(FileExistsError):
+                Path(self._told["straggle"]).touch(exist_ok=False)
+                time.sleep(600)
+        time.sleep(float(self._told.get("sleep", 0)))
+        yield from self._real.score(requests, done)
+        self._log("end", len(requests))
+
+
+def open_backend(candidate: Candidate, options: ScoringOptions) -> Backend:
+    return Unruly(candidate, options)
