@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from harness.errors import ConfigError, did_you_mean
 
-PREVIOUS = "previous"
+PREVIOUS, LAST_GOOD = "previous", "last-good"
 
 
 class _Strict(BaseModel):
@@ -29,7 +29,11 @@ class _Strict(BaseModel):
 
 
 class Gate(_Strict):
-    """What a night is held against. `baseline`: previous, a release, a role, or a stored candidate."""
+    """What a night is held against. `baseline`: previous, last-good, a release, a role, or a stored candidate.
+
+    `previous` tells of a regression once, on the night it came; `last-good` (the last night on which the role had no
+    regression on the task) every night until it is put right.
+    """
 
     baseline: str = PREVIOUS
     margin: float = Field(default=0.5, ge=0, lt=100)  # percentage points
@@ -94,8 +98,9 @@ class NightlyConfig(_Strict):
         twice = sorted(self.models.keys() & self.recipes.keys())
         if twice:
             raise ValueError(f"'{twice[0]}' is the name of a model and of a recipe: roles need names of their own")
-        if PREVIOUS in self.releases:
-            raise ValueError("releases: 'previous' means the night before, a release needs another name")
+        taken = {PREVIOUS, LAST_GOOD} & self.releases.keys()
+        if taken:
+            raise ValueError(f"releases: '{taken.pop()}' means an earlier night, a release needs another name")
         return self
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from harness.comparing._gather import Asked, Gatherer
 from harness.comparing._report import FAIL_IF_WORSE, Pairing, Report, Side
 from harness.errors import ConfigError, did_you_mean
-from harness.nightly._config import PREVIOUS, NightlyConfig
+from harness.nightly._config import LAST_GOOD, PREVIOUS, NightlyConfig
 from harness.nightly._roles import Tonight
 from harness.runner import RunResult
 from leaderboard._candidates import candidate_of, find_candidate
 from leaderboard._errors import LeaderboardError
-from leaderboard.gate import Rule
+from leaderboard.gate import REGRESSION, Rule
 from leaderboard.nights import Night, NightVerdict
 
 Against = dict[tuple[Pairing, str], tuple[str, str]]  # (pair, task) -> (role, what the baseline is called)
@@ -59,13 +59,13 @@ def _baseline(
     runs: Sequence[Mapping[str, Any]],
 ) -> tuple[Side, str] | None:
     wanted = config.gate.baseline
-    if wanted == PREVIOUS or wanted in config.releases:
-        nights = [n for n in earlier if wanted == PREVIOUS or n.night == config.releases[wanted]]
-        for night in reversed(nights):
-            score = night.score(role, task)
-            if score is not None:
-                return Side(score.candidate, score.candidate_id), night.night if wanted == PREVIOUS else wanted
-        return None
+    if wanted in (PREVIOUS, LAST_GOOD, *config.releases):
+        night = earlier_night(config, role, task, earlier)
+        score = None if night is None else night.score(role, task)
+        if night is None or score is None:
+            return None
+        called = wanted if wanted in config.releases else night.night
+        return Side(score.candidate, score.candidate_id), called
     cast = dict(tonight.cast)
     if wanted in cast:
         return None if wanted == role else (Side(cast[wanted].name, cast[wanted].id), wanted)
@@ -73,11 +73,23 @@ def _baseline(
     try:
         one = find_candidate(known, wanted, "gate.baseline: ")
     except LeaderboardError:
-        names = [PREVIOUS, *config.releases, *cast, *(c.name for c in known)]
+        names = [PREVIOUS, LAST_GOOD, *config.releases, *cast, *(c.name for c in known)]
         raise ConfigError(
             f"gate.baseline: '{wanted}' is no release, role or one stored candidate: {did_you_mean(wanted, set(names))}"
         ) from None
     return None if any(one.id == c.id for r, c in tonight.cast if r == role) else (Side(one.name, one.id), wanted)
+
+
+def earlier_night(config: NightlyConfig, role: str, task: str, earlier: Sequence[Night]) -> Night | None:
+    """The night that a role is held against on a task: one with a complete run of it; None where there is none."""
+    wanted = config.gate.baseline
+    for night in reversed(earlier):
+        if wanted in config.releases and night.night != config.releases[wanted]:
+            continue
+        verdict = next((v.verdict for v in night.verdicts if (v.role, v.task) == (role, task)), "")
+        if night.score(role, task) is not None and not (wanted == LAST_GOOD and verdict == REGRESSION):
+            return night
+    return None
 
 
 def judge_night(gatherer: Gatherer, against: Against, config: NightlyConfig) -> Report:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.nightly._config import NightlyConfig
+from harness.nightly._gate import earlier_night
 from harness.nightly._lock import alone
 from leaderboard._candidates import candidate_of, find_candidate
 from leaderboard._errors import LeaderboardError
@@ -67,7 +68,9 @@ def _kept(config: NightlyConfig, nights: Sequence[Night]) -> set[str]:
                 f"releases: '{name}' is the night of {night}, which is not in {config.history}:"
                 " put the date right first, so that pruning does not take what it should keep"
             )
-    return {*known[-config.retention.nights :], *config.releases.values()}
+    wanted = {(s.role, s.task) for night in nights[-1:] for s in night.scores}
+    held = [earlier_night(config, role, task, nights) for role, task in wanted]  # what tomorrow is held against
+    return {*known[-config.retention.nights :], *config.releases.values(), *(night.night for night in held if night)}
 
 
 def _pinned(config: NightlyConfig, store: Store) -> set[str]:

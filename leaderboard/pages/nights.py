@@ -15,6 +15,8 @@ SHOWN = 120  # nights in charts and tables, the newest; the history's files have
 MARKS = {"regression": "▼ regression", "not worse": "✓ not worse", "identical": "= same model",
          "inconclusive": "? inconclusive", "not compared": "– not compared"}  # fmt: skip
 
+_BASELINES = {"previous": "the night before", "last-good": "the last night without a regression"}
+
 
 def nights_page(nights: Sequence[Night]) -> dict[str, Any]:
     """Everything that the page of nights shows; `nights` oldest first, at least one."""
@@ -43,10 +45,11 @@ def _sentence(night: Night) -> str:
 
 
 def _rule(night: Night) -> str:
-    rule = night.rule
+    rule, base = night.rule, str(night.rule.get("baseline", "?"))
     return (
-        f"{rule.get('metric', 'score')} against {rule.get('baseline', '?')}: a regression is a loss proven to be larger"
-        f" than {rule.get('margin', 0):g} points (one-sided, alpha {rule.get('alpha', 0):g}, Holm over roles and tasks)"
+        f"{rule.get('metric', 'score')} against {_BASELINES.get(base, base)}: a regression is a loss proven to be"
+        f" larger than {rule.get('margin', 0):g} points (one-sided, alpha {rule.get('alpha', 0):g},"
+        " Holm over roles and tasks)"
     )
 
 
@@ -102,33 +105,30 @@ def _row(night: Night, role: str, task: str) -> dict[str, Any] | None:
         return None
     verdict = _verdict(night, role, task)
     value = score.metrics.get("score")
+    known = verdict is not None and verdict.low is not None
     return {
-        "cells": [
-            night.night,
-            role,
-            view.shorten(score.candidate, view.NAME),
-            view.short(score.candidate_id, 8),
-            view.percent(value[0]) if value else f"{score.status}",
-            view.interval(value[1], value[2]) if value else view.shorten(score.reason, view.NAME),
-            verdict.against if verdict else view.NOTHING,
-            view.points(verdict.difference) if verdict else view.NOTHING,
-            f"{view.points(verdict.low)} to {view.points(verdict.high)}"
-            if verdict and verdict.low is not None
-            else view.NOTHING,
-            view.p_value(verdict.p_worse) if verdict else view.NOTHING,
-        ],
+        "night": night.night,
+        "role": role,
+        "score": view.percent(value[0]) if value else score.status,
+        "ci": view.interval(value[1], value[2]) if value else view.shorten(score.reason, view.NAME),
         "gate": MARKS.get(verdict.verdict, verdict.verdict) if verdict else "",
-        "title": verdict.reason if verdict else "",
+        "why": view.shorten(verdict.reason, view.NAME) if verdict else "",
         "worse": verdict is not None and verdict.verdict == REGRESSION,
+        "difference": view.points(verdict.difference) if verdict else view.NOTHING,
+        "difference_ci": f"{view.points(verdict.low)} to {view.points(verdict.high)}" if verdict and known else "",
+        "against": verdict.against if verdict else view.NOTHING,
+        "p": view.p_value(verdict.p_worse) if verdict else view.NOTHING,
+        "model": view.shorten(score.candidate, view.NAME),
+        "content": view.short(score.candidate_id, 8),
     }
 
 
-def _night_row(night: Night) -> list[str]:
-    changed = sum(v.verdict not in ("identical", "not compared") for v in night.verdicts)
-    return [
-        night.night,
-        _sentence(night),
-        view.plural(len(night.roles), "role"),
-        view.plural(changed, "comparison"),
-        str(night.exit_code),
-    ]
+def _night_row(night: Night) -> dict[str, Any]:
+    return {
+        "night": night.night,
+        "said": _sentence(night),
+        "worse": night.verdict == REGRESSION,
+        "roles": view.number(len(night.roles)),
+        "tested": view.number(sum(v.p_worse is not None for v in night.verdicts)),
+        "code": str(night.exit_code),
+    }
