@@ -52,16 +52,18 @@ def build_site(
     tasks: Sequence[str] | None = None,
     extra: Extra | None = None,
     nights: Sequence[Night] = (),
+    wait: bool = False,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write the site of a results database into the folder `out`; returns its index.html.
 
     `baseline` is a candidate's name or the start of its id, `tasks` the ones to show (all by default), `extra`
-    a section for the overview, `nights` the records for the page of nights, oldest first.
+    a section for the overview, `nights` the records for the page of nights, oldest first; `wait` for another process
+    that has the database open.
     The folder appears whole or not at all, and replaces only an older site.
     Raises LeaderboardError or StoreError, one sentence.
     """
-    with open_store(db, read_only=True) as store, publish(out) as folder:
+    with open_store(db, read_only=True, wait=wait, notify=notify) as store, publish(out) as folder:
         every = queries.runs(store)
         board = build_board(
             queries.runs(store, latest=True),

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli._options import WAIT, comma_list
+
 app = typer.Typer(help="Build the leaderboard, a folder of pages that open without a server.", no_args_is_help=True)
 
 
@@ -33,13 +35,15 @@ def build(
     history: Annotated[
         Path | None, typer.Option("--history", help="Folder that 'harness nightly' keeps: adds the page of nights.")
     ] = None,
+    wait: WAIT = False,
 ) -> None:
     """Write a static site with scores, intervals, comparisons and sweep curves."""
-    from harness.cli._options import comma_list
     from harness.progress import say
     from leaderboard.nights import read_nights
     from leaderboard.render import build_site
 
     nights = [] if history is None else read_nights(history)
-    index = build_site(db, out, baseline=baseline, tasks=comma_list(tasks or []) or None, nights=nights, notify=say)
+    index = build_site(
+        db, out, baseline=baseline, tasks=comma_list(tasks or []) or None, nights=nights, wait=wait, notify=say
+    )
     print(index)

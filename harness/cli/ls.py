@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.cli._options import WAIT
+
 app = typer.Typer(help="List tasks, methods, backends, recipes, candidates and runs.", no_args_is_help=True)
 
 DB = Annotated[Path, typer.Option("--db", help="Results database.")]
@@ -73,12 +75,13 @@ def recipes(as_json: AS_JSON = False) -> None:
 
 
 @app.command()
-def candidates(db: DB = Path("harness.duckdb"), as_json: AS_JSON = False) -> None:
+def candidates(db: DB = Path("harness.duckdb"), wait: WAIT = False, as_json: AS_JSON = False) -> None:
     """Candidates in the database."""
+    from harness.progress import say
     from results import queries
     from results.store import open_store
 
-    with open_store(db, read_only=True) as store:
+    with open_store(db, read_only=True, wait=wait, notify=say) as store:
         rows = queries.candidates(store)
     names = ("name", "id", "kind", "runs", "rewards")
     shown = [{key: row[key][:12] if key == "id" and not as_json else row[key] for key in names} for row in rows]
@@ -86,12 +89,13 @@ def candidates(db: DB = Path("harness.duckdb"), as_json: AS_JSON = False) -> Non
 
 
 @app.command()
-def runs(db: DB = Path("harness.duckdb"), as_json: AS_JSON = False) -> None:
+def runs(db: DB = Path("harness.duckdb"), wait: WAIT = False, as_json: AS_JSON = False) -> None:
     """Runs in the database, oldest first."""
+    from harness.progress import say
     from results import queries
     from results.store import open_store
 
-    with open_store(db, read_only=True) as store:
+    with open_store(db, read_only=True, wait=wait, notify=say) as store:
         rows = queries.runs(store)
     names = ("candidate", "task", "status", "reason", "started", "ended", "seed", "command")
     _show([{key: row[key] for key in names} for row in rows], as_json, f"{db} has no runs yet")

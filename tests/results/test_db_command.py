@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from stored import dataset, fill
 
 from results.store import open_store
@@ -34,6 +35,21 @@ def test_a_second_eval_is_told_who_writes_and_can_wait(harness: Any, holder: Any
         process.stdin.close()
         waiting.communicate(timeout=120)
     assert waiting.returncode == 0
+
+
+@pytest.mark.parametrize("command", [["ls", "runs"], ["leaderboard", "build", "-o", "site"]])
+def test_readers_can_wait_for_the_writer(command: list[str], holder: Any, path: Path, tmp_path: Path) -> None:
+    with open_store(path) as store:
+        fill(store, dataset())
+    process = holder()
+    asked = [sys.executable, "-m", "harness", *command, "--db", str(path), "--wait"]
+    with subprocess.Popen(asked, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        assert f"process {process.pid}" in waiting.stderr.readline()
+        process.stdin.close()
+        told, _ = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0
+    assert told
 
 
 def test_check_repair_check(harness: Any, path: Path) -> None:
