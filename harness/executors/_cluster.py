@@ -17,7 +17,7 @@ from typing import Any
 from harness.errors import ConfigError, UserError
 from harness.progress import say
 
-_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 20
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 15
 STORE_BYTES = 512 << 20  # shared memory of our own cluster: requests travel through it, models do not
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",

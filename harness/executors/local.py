@@ -29,10 +29,12 @@ class LocalExecutor:
         """Nothing outlives the process."""
 
     def execute(self, jobs: Sequence[Job], runs: Runs) -> None:
-        for job in jobs:
+        for job, following in zip(jobs, [*jobs[1:], None], strict=True):
             backend = self._given or self._open.of(job.candidate)
             done = runs.start(job, backend.protocol())
             self._now, failure = (job, runs), ""
+            if following is not None and following.work is not job.work and _same_model(job, following):
+                getattr(backend, "prepare", _nothing)(following.work.requests)
             try:
                 for batch in backend.score(job.work.requests, done.keys()):
                     runs.store(job, batch)
@@ -44,6 +46,16 @@ class LocalExecutor:
         if self._now is not None:
             job, runs = self._now
             runs.report(job, batch)
+
+
+def _same_model(job: Job, following: Job) -> bool:
+    """Whether the next job brings the same tokenizer: the same candidate, or the next lambda of its sweep."""
+    one, other = job.candidate, following.candidate
+    return one.id == other.id or (one.sweep is not None and one.sweep == other.sweep)
+
+
+def _nothing(_: object) -> None:
+    """For backends that have nothing to prepare."""
 
 
 def open_executor(options: ExecutorOptions) -> LocalExecutor:

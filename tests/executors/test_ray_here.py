@@ -37,7 +37,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def running(pids: set[int]) -> list[str]:
-    """Command lines of those that still run (zombies do not)."""
+    """Command lines of those that still run: no zombies, and not Ray's two agents, which leave after a minute."""
     lines = []
     for pid in pids:
         try:
@@ -45,7 +45,7 @@ def running(pids: set[int]) -> list[str]:
             line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if state != "Z":
+        if state != "Z" and not line.startswith(("ray::DashboardAgent", "ray::RuntimeEnvAgent")):
             lines.append(line)
     return lines
 
