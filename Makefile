@@ -16,6 +16,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --no-progress --quiet .github
 
 # CPU torch through the constraints file; on a GPU box use `pip install -e .` instead
 $(VENV)/.installed: pyproject.toml constraints-cpu.txt
