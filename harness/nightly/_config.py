@@ -49,7 +49,10 @@ class Retention(_Strict):
 
 
 class Scoring(_Strict):
-    """How rewards are computed, for all roles; a recipe's own protocol settings fill what is not set here."""
+    """How rewards are computed, for all roles; a recipe's own protocol settings fill what is not set here.
+
+    `executor`, `address` and `workers` say where, as on the command line; they change no reward.
+    """
 
     backend: str | None = None
     device: str | None = None
@@ -59,6 +62,9 @@ class Scoring(_Strict):
     chat_template: str | None = None
     max_length: int | None = Field(default=None, ge=1)
     truncation_side: str | None = Field(default=None, pattern="^(left|right)$")
+    executor: str = "local"
+    address: str | None = None
+    workers: int | None = Field(default=None, ge=1)
 
 
 class NightlyConfig(_Strict):

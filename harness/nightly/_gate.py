@@ -40,7 +40,7 @@ def pairs(
     """Whom each finished run of tonight is held against; a role's first night has nobody."""
     found: Against = {}
     for role, result in results:
-        if result.status != "complete":
+        if result.status == "failed":  # a partial one is refused with the reason
             continue
         base = _baseline(config, tonight, role, result.task, earlier, runs)
         if base is not None:

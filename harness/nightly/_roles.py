@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness._grid import read_sweep
@@ -35,7 +35,7 @@ def plan(config: NightlyConfig, options: ScoringOptions) -> Tonight:
     """Identify every candidate (their weights are hashed) and say what is to be evaluated. Raises UserErrors."""
     models = [(role, resolve(spec, name=_name(role, spec))) for role, spec in config.models.items()]
     base = _request(config, options)
-    tonight = Tonight([_with(base, [c for _, c in models])] if models else [], list(models))
+    tonight = Tonight([replace(base, models=[c for _, c in models])] if models else [], list(models))
     for role, spec in config.recipes.items():
         request = sweep_request(read_sweep(spec).recipes, base)
         tonight.requests.append(request)
@@ -52,12 +52,6 @@ def _name(role: str, spec: str) -> str | None:
     return None if spec.startswith("baseline:") else role
 
 
-def _with(base: EvalRequest, models: list[Candidate]) -> EvalRequest:
-    from dataclasses import replace
-
-    return replace(base, models=models)
-
-
 def _request(config: NightlyConfig, options: ScoringOptions) -> EvalRequest:
     data = DataRequest(
         data_dir=config.data_dir,
@@ -67,7 +61,19 @@ def _request(config: NightlyConfig, options: ScoringOptions) -> EvalRequest:
         pools=config.pools,
         seed=config.seed,
     )
-    return EvalRequest([], config.tasks, config.db, config.scoring.backend, options, data, wait=True)
+    said = config.scoring
+    return EvalRequest(
+        [],
+        config.tasks,
+        config.db,
+        said.backend,
+        options,
+        data,
+        wait=True,
+        executor=said.executor,
+        address=said.address,
+        workers=said.workers,
+    )
 
 
 def _roles(role: str, candidates: list[Candidate]) -> Iterator[tuple[str, Candidate]]:
@@ -89,7 +95,7 @@ def night_key(config: NightlyConfig, tonight: Tonight) -> str:
             "files": {name: _digest(path) for name, path in files.items()},
             "options": config.task_options,
             "pools": config.pools,
-            "scoring": config.scoring.model_dump(),
+            "scoring": config.scoring.model_dump(exclude={"executor", "address", "workers", "batch_tokens"}),
             "seed": config.seed,
             "gate": config.gate.model_dump(),
         }
