@@ -239,6 +239,17 @@ def test_junit_as_readers_expect_it(db: Path, compare: Compare) -> None:
     assert next(case.get("classname") for case in hostile.iter("testcase")) == "bad␛[31m<&\"'name against base"
 
 
+@pytest.mark.usefixtures("db")
+def test_every_format_says_the_verdict_and_keeps_the_exit_code(compare: Compare) -> None:
+    from harness import plugins
+
+    found = plugins.known(plugins.Kind("format", "harness.comparing"))
+    assert {"text", "markdown", "junit", "json"} <= found.keys()
+    for name in found:
+        code, out, _ = compare("worse", "base", "--fail-if-worse", "--format", name)
+        assert (code, "regression" in out, out.endswith("\n")) == (1, True, True), name
+
+
 def test_markdown_that_names_cannot_break_out_of(db: Path, compare: Compare) -> None:
     name = "a|b `x` <img src=x> @team [l](u)\n# h"
     put(db, name, range(80), id="hostile-id")

@@ -131,7 +131,9 @@ def test_partial_credit_that_never_varies_is_judged_on_the_safe_side(make_run: M
     found = compare(a, b, "bon/4")
     assert found.difference == pytest.approx(-0.5)
     assert judge({"t": found}).verdict == "regression"
-    assert np.isfinite(p_not_worse(found, 0.005))
+    # mean square .25 below the mean's size .5: as many losses as the mean says, none won, none below zero
+    assert found.discordance == pytest.approx(0.25)
+    assert p_not_worse(found, 0.005) == pytest.approx(stats.norm.sf(tango_z(0, 15, 30, -0.005)))
 
 
 def test_the_smallest_loss_is_mostly_seen() -> None:

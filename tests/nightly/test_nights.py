@@ -40,6 +40,13 @@ def test_three_nights_with_a_ruined_model(world: Any, tmp_path: Path) -> None:
     assert "regression: worse by more than 0.5 points" in (tmp_path / "history/nights/2026-11-03.md").read_text()
 
 
+def test_the_page_of_nights_from_any_database(world: Any, harness: Any, tmp_path: Path) -> None:
+    world.night("2026-11-01")
+    built = harness("leaderboard", "build", "--db", "nightly.duckdb", "--history", "history", "-o", "other")
+    assert built.returncode == 0, built.stderr
+    assert "1 night, the last one 2026-11-01" in (tmp_path / "other" / "nights.html").read_text()
+
+
 def test_one_glob_reads_every_night(world: Any, tmp_path: Path) -> None:
     import duckdb
 
