@@ -20,6 +20,8 @@ def _lambda(value: float) -> float:
 
 
 def _one_lambda(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("lambda must be a number between 0 and 1")  # noqa: TRY004  pydantic reports ValueError
     if isinstance(value, (list, tuple, dict)):
         raise ValueError("one expert has one lambda; for many use 'sweep:', for different layers 'layers:'")  # noqa: TRY004  pydantic reports ValueError
     return value
@@ -80,7 +82,7 @@ class Recipe(_Strict):
     method: str = "linear"
     base: str | None = None
     sweep: Annotated[list[float] | None, BeforeValidator(parse_sweep)] = None
-    layers: dict[str, float] | None = None
+    layers: dict[str, Annotated[float, BeforeValidator(_one_lambda)]] | None = None
     formula: str = Field(default="lerp", pattern="^(lerp|weighted_sum)$")
     dtype: str = Field(default="rm", pattern="^(rm|float32|bfloat16|float16)$")
     seed: int = 0
@@ -166,6 +168,9 @@ def _sentence(path: Path, error: ValidationError, said: Callable[[str], str]) ->
     where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in keys).lstrip(".")
     if first["type"] == "extra_forbidden":
         return f"{path}: unknown key '{where}': {did_you_mean(str(first['loc'][-1]), Recipe.model_fields)}"
+    if first["type"] == "string_pattern_mismatch":
+        words = first["ctx"]["pattern"].strip("^$()").split("|")
+        return f"{path}: {where}: '{first['input']}' is not known: {did_you_mean(str(first['input']), words)}"
     text = first["msg"].removeprefix("Value error, ")
     return f"{path}: {where + ': ' if where else ''}{text[0].lower() + text[1:]}"
 

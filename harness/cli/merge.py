@@ -23,9 +23,9 @@ def merge(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe file, instead of --rm, --sft and --lambda.")] = None,
     rm: Annotated[str | None, typer.Option("--rm", help="The reward model: folder or hub id.")] = None,
     sft: Annotated[list[str] | None, typer.Option("--sft", help="The expert: folder or hub id.")] = None,
-    weight: Annotated[str | None, typer.Option("--lambda", help="Weight of the expert, 0 to 1.")] = None,
+    weight: Annotated[list[str] | None, typer.Option("--lambda", help="Weight of the expert, 0 to 1.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder to make.")] = None,
-    method: Annotated[str, typer.Option(help="`harness ls methods` lists them.")] = "linear",
+    method: Annotated[str | None, typer.Option(help="`harness ls methods` lists them.", show_default="linear")] = None,
     base: Annotated[str | None, typer.Option(help="The common base, for methods that need it.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan only.")] = False,
     verify: Annotated[Path | None, typer.Option(help="Make the merge in DIR again and compare.")] = None,
@@ -39,7 +39,7 @@ def merge(
     if verify is not None:
         _verify(verify, as_json)
         return
-    wanted = _recipe(recipe, rm, sft or [], weight, method, base)
+    wanted = _recipe(recipe, rm, sft or [], _one(weight), method, base)
     allowed = {"pickle": "allow"} if allow_pickle else {}
     allowed |= {"adapters": "merge"} if merge_adapter else {}
     wanted = wanted.model_copy(update={"options": {**wanted.options, **allowed}})
@@ -70,6 +70,12 @@ def merge(
     _print(summary, as_json, [done])
 
 
+def _one(weights: list[str] | None) -> str | None:
+    if weights and len(weights) > 1:
+        return ", ".join(weights)  # refused as a list is
+    return weights[0] if weights else None
+
+
 def parse_lambda(text: str) -> float:
     """A number in [0, 1]. A list is refused: it could mean a sweep or weights by layer."""
     if any(mark in text for mark in ",[:; "):
@@ -87,13 +93,15 @@ def parse_lambda(text: str) -> float:
 
 
 def _recipe(
-    path: Path | None, rm: str | None, sft: list[str], weight: str | None, method: str, base: str | None
+    path: Path | None, rm: str | None, sft: list[str], weight: str | None, method: str | None, base: str | None
 ) -> Recipe:
     from harness.config import Expert, Recipe, read_recipe
 
     if path is not None:
-        if rm or sft or base:
-            raise ConfigError(f"{path}: a recipe names its models itself; leave out --rm, --sft and --base")
+        if rm or sft or base or method:
+            raise ConfigError(
+                f"{path}: a recipe names its models and method itself; leave out --rm, --sft, --base and --method"
+            )
         recipe = read_recipe(path)
         if weight is None:
             return recipe
@@ -106,7 +114,9 @@ def _recipe(
     assert rm is not None
     assert weight is not None
     share = parse_lambda(weight) / len(sft)
-    return Recipe(rm=rm, experts=[Expert(model=name, weight=share) for name in sft], method=method, base=base)
+    return Recipe(
+        rm=rm, experts=[Expert(model=name, weight=share) for name in sft], method=method or "linear", base=base
+    )
 
 
 def _plan_summary(plan: MergePlan) -> dict[str, Any]:

@@ -123,7 +123,8 @@ def open_checkpoint(name: str, reading: Reading = Reading(), *, reward: bool = T
         raise CandidateError(f"{name}: is not a model folder: config.json is missing")
     config = read_json(folder / "config.json")
     if config.get("quantization_config"):
-        how = config["quantization_config"].get("quant_method", "unknown method")
+        settings = config["quantization_config"]
+        how = settings.get("quant_method", "unknown method") if isinstance(settings, dict) else settings
         raise CandidateError(f"{name}: is quantised ({how}); merging needs the float16, bfloat16 or float32 weights")
     if reading.headers and not Path(name).expanduser().is_dir() and not has_weights(folder):
         from harness.merging._hub import remote_headers

@@ -29,9 +29,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
     Raises MergeError where `out` exists or its place cannot be written to, or when the disk is full.
     """
-    if out.exists() or out.is_symlink():
-        raise MergeError(f"{out}: exists already; choose another output folder or remove it")
     with _told(out):
+        if out.exists() or out.is_symlink():
+            raise MergeError(f"{out}: exists already; choose another output folder or remove it")
+        if any(path.exists() and not path.is_dir() for path in out.parents):
+            raise MergeError(f"{out}: cannot be made: a part of its path is a file")
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary, lock = _locked_sibling(out)
     try:

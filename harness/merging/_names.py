@@ -110,5 +110,15 @@ def check_head(checkpoint: Checkpoint, names: Names) -> None:
         raise CandidateError(
             f"{checkpoint.name}: its reward head has {shape}; a reward needs [1, hidden size] (num_labels 1)"
         )
+    wide, config = ref.shape[1], checkpoint.config
+    text = config["text_config"] if isinstance(config.get("text_config"), dict) else config
+    hidden = next((text[key] for key in ("hidden_size", "n_embd", "d_model") if key in text), wide)
+    if wide != hidden:
+        raise CandidateError(
+            f"{checkpoint.name}: its reward head takes {wide} numbers, its hidden states have {hidden} (config.json)"
+        )
+    bias = checkpoint.tensors[names.head["bias"]].shape if "bias" in names.head else (1,)
+    if bias != (1,):
+        raise CandidateError(f"{checkpoint.name}: its reward head's bias has shape {list(bias)}; a reward needs [1]")
     if names.unknown:
         raise CandidateError(f"{checkpoint.name}: has tensors of unknown purpose: {', '.join(names.unknown[:8])}")

@@ -180,7 +180,11 @@ def _parent(name: str, by_id: bool, reading: Reading, *, reward: bool = False) -
     for ref in checkpoint.tensors.values():
         if ref.dtype not in FLOATS and ref.name not in names.rest:
             raise CandidateError(f"{name}: tensor '{ref.name}' is {ref.dtype}; only {', '.join(FLOATS)} can be merged")
-    return Parent(checkpoint, names, None if by_id else read_vocabulary(checkpoint.folder, name))
+    parent = Parent(checkpoint, names, None if by_id else read_vocabulary(checkpoint.folder, name))
+    rows = parent.output_embedding().shape[:1]
+    if rows != parent.embedding.shape[:1]:
+        raise CandidateError(f"{name}: '{names.lm_head}' has {rows[0]} rows, its token embedding {parent.rows}")
+    return parent
 
 
 def _check_names(rm: Parent, other: Parent, needs_head: bool) -> None:
@@ -208,6 +212,9 @@ def _align(rm: Parent, experts: tuple[Parent, ...], base: Parent | None, engine:
     pairs = []
     for other in others:
         assert other.vocabulary is not None  # read for all parents or for none
+        if not rm.vocabulary.tokens.keys() & other.vocabulary.tokens.keys():
+            raise MergeError(f"{rm.name} and {other.name} have no token in common: they cannot come from one base; "
+                             "the option 'tokens: by_id' pairs rows by number")  # fmt: skip
         if engine.get("merges") != "rm":
             check_merges(rm.vocabulary, other.vocabulary, other.name)
         pairs.append((other.vocabulary, other.rows))

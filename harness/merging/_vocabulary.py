@@ -103,8 +103,8 @@ def align(
     rm: Vocabulary, rm_rows: int, experts: Sequence[tuple[Vocabulary, int]], base: tuple[Vocabulary, int] | None
 ) -> Alignment:
     """Pair rows by token string. Each parent comes with the number of rows of its embedding."""
-    owned = {token: i for token, i in rm.tokens.items() if i < rm_rows}
-    theirs = [{token: i for token, i in v.tokens.items() if i < rows} for v, rows in experts]
+    owned = _having(rm, rm_rows)
+    theirs = [_having(vocabulary, rows) for vocabulary, rows in experts]
     anyones = set[str]().union(*theirs)
     new = sorted(anyones - rm.tokens.keys())
     # A token that the RM's tokenizer has, but its embedding lacks, keeps its id when an expert brings the row.
@@ -112,18 +112,26 @@ def align(
     first = max(rm_rows, 1 + max((i for i in rm.tokens.values() if i >= rm_rows), default=0)) if new else rm_rows
     appended = sorted(stray.items(), key=lambda item: item[1]) + [(t, first + i) for i, t in enumerate(new)]
     rows = max([rm_rows, *(row + 1 for _, row in appended)])
+    if rows > 2 * rm_rows + len(appended) + 1000:
+        far = max(rm.tokens, key=lambda token: rm.tokens[token])
+        raise MergeError(f"token '{far}' of the RM has the id {rm.tokens[far]:,}, far beyond its {rm_rows:,} rows")
     places = {**owned, **dict(appended)}
     shared = len(owned.keys() & anyones)
     return Alignment(
         rows=rows,
         rm_rows=rm_rows,
         experts=tuple(_rows(tokens, places, rows) for tokens in theirs),
-        base=None if base is None else _rows({t: i for t, i in base[0].tokens.items() if i < base[1]}, places, rows),
+        base=None if base is None else _rows(_having(*base), places, rows),
         appended=tuple(appended),
         shared=shared,
         rm_only=len(owned) - shared,
         expert_only=len(appended),
     )
+
+
+def _having(vocabulary: Vocabulary, rows: int) -> dict[str, int]:
+    """The tokens that have a row."""
+    return {token: i for token, i in vocabulary.tokens.items() if 0 <= i < rows}
 
 
 def _rows(tokens: Mapping[str, int], places: Mapping[str, int], rows: int) -> tuple[int, ...]:

@@ -86,7 +86,7 @@ def write_merge(
 def _refuse(plan: MergePlan, out: Path) -> None:
     if plan.recipe.sweep is not None:
         raise MergeError(f"the recipe sweeps {len(plan.recipe.sweep)} lambdas; one folder holds one: give a lambda")
-    place = out.resolve()
+    place = Path(os.path.realpath(out))  # which takes names that are too long; making the folder will tell
     for parent in plan.parents.values():
         folder = parent.checkpoint.folder.resolve()
         if place == folder or folder in place.parents:

@@ -20,28 +20,6 @@ Make = Callable[..., Path]
 Refused = Callable[..., str]
 
 
-@pytest.fixture
-def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """refused(arguments) -> the sentence; checks exit code 2, one line, no output and no temporary folder."""
-
-    def call(*arguments: object, out: Path | None = None) -> str:
-        target = out or tmp_path / "out"
-        existed = target.exists()
-        with pytest.raises(SystemExit) as stop:
-            main(["merge", *map(str, arguments), "-o", str(target)])
-        assert stop.value.code == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        lines = captured.err.strip().splitlines()
-        assert len(lines) == 1
-        assert lines[0].startswith("harness: ")
-        assert target.exists() == existed
-        assert not list(tmp_path.rglob(".*merging-*"))
-        return lines[0]
-
-    return call
-
-
 def options(pair: tuple[Path, Path], weight: object = 0.35) -> list[object]:
     return ["--rm", pair[0], "--sft", pair[1], "--lambda", weight]
 
