@@ -78,7 +78,9 @@ def test_another_model_on_the_same_date_replaces_the_night(world: Any) -> None:
     world.change(0.5)
     assert world.night("2026-11-02").night.exit_code == 1
     world.change(0.0)
-    assert world.night("2026-11-02").night.exit_code == 0  # held against the first, not against itself
+    again = world.night("2026-11-02").night
+    assert again.exit_code == 0
+    assert [(v.verdict, v.against) for v in again.verdicts] == [("identical", "2026-11-01")] * 2  # not against itself
     assert any("is done again: models, data or gate are others than before" in note for note in world.notes)
     assert [n.night for n in read_nights(world.config.history)] == ["2026-11-01", "2026-11-02"]
 
