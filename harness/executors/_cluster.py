@@ -47,7 +47,9 @@ def cluster(address: str | None) -> Iterator[None]:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or None
-    import ray
+    if address is not None:
+        _answers(address)
+    import ray  # reads its environment when it is imported
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -61,11 +63,8 @@ def cluster(address: str | None) -> Iterator[None]:
                 resources=_sandboxes(),
             )
         else:
-            _answers(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        if isinstance(error, UserError):
-            raise
+    except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
         where = "on this machine" if address is None else f"at {address}"
         raise ConfigError(f"no Ray cluster {where}: {_first_sentence(error)}") from None
     finally:
@@ -92,11 +91,30 @@ def _answers(address: str) -> None:
             f"--address {address}: nobody answers there ({getattr(error, 'strerror', None) or error});"
             " 'ray start --head' on that machine says the address"
         ) from None
+    refused = _refused(address, {})
+    if refused and "RAY_AUTH_MODE" not in os.environ and "uthentication" in refused:
+        # a cluster that was started by hand asks for the token in ~/.ray; at an explicit address Ray does not offer it
+        refused = _refused(address, {"RAY_AUTH_MODE": "token"})
+        os.environ["RAY_AUTH_MODE"] = "token"
+    if refused and "uthentication" in refused:
+        raise ConfigError(
+            f"--address {address}: the cluster wants its token: copy ~/.ray/auth_token of its head to this user's home,"
+            " or set RAY_AUTH_TOKEN"
+        )
+    if refused:
+        raise ConfigError(f"--address {address}: what answers there is not the head of a Ray cluster")
+
+
+def _refused(address: str, more: Mapping[str, str]) -> str:
+    """What Ray's own health check complains about; "" where all is well. It cannot be stopped but as a process."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
-        subprocess.run(command, capture_output=True, timeout=_ANSWER_SECONDS, check=True)
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
-        raise ConfigError(f"--address {address}: what answers there is not the head of a Ray cluster") from None
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False, env={**os.environ, **more}
+        )
+    except subprocess.TimeoutExpired:
+        return "no answer"
+    return "" if done.returncode == 0 else done.stderr or done.stdout or "no reason"
 
 
 def _first_sentence(error: Exception) -> str:

@@ -121,6 +121,40 @@ def test_mistakes_are_one_sentence_and_leave_nothing(
     assert not (tmp_path / "h.duckdb").exists()
 
 
+def test_a_cluster_that_was_started_by_hand_wants_its_token(task: Path, tmp_path: Path, plugin: str) -> None:
+    """`ray start --head` asks for the token of whoever started it; at an explicit address Ray does not offer it."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
+    (tmp_path / "owner" / ".ray").mkdir(parents=True)
+    (tmp_path / "owner" / ".ray" / "auth_token").write_text("0123456789abcdef" * 4)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {**os.environ, "PYTHONPATH": plugin, "HOME": str(tmp_path / "owner"), "RAY_USAGE_STATS_ENABLED": "0"}
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", "--num-cpus=1",
+             "--include-dashboard=false", "--object-store-memory=80000000", "--block"]  # fmt: skip
+    head = subprocess.Popen(start, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert head.stdout is not None
+        assert any("Ray runtime started" in line for line in head.stdout)
+        words = command(
+            [*EVAL, "--task-file", f"mine={task}", "--executor", "ray", "--address", f"127.0.0.1:{port}"], {}
+        )
+        known = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert known.returncode == 0, known.stderr
+        (tmp_path / "stranger").mkdir()
+        other = {**env, "HOME": str(tmp_path / "stranger")}
+        unknown = subprocess.run(
+            words, env=other, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
+        if "oken" in (known.stderr + unknown.stderr) or unknown.returncode:  # older Rays ask nobody
+            assert unknown.returncode == 2
+            assert "the cluster wants its token" in unknown.stderr
+            assert unknown.stderr.count("\n") == 1
+    finally:
+        head.terminate()
+        head.communicate(timeout=60)
+
+
 def test_without_ray_it_says_what_to_install(task: Path, tmp_path: Path) -> None:
     code = "import sys; sys.modules['ray'] = None; from harness.cli.main import main; main()"
     words = [*EVAL, "--task-file", f"mine={task}", "--executor", "ray"]
