@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from harness.comparing._report import SHOWN_IDS, Report, Row
+from harness.comparing._report import SHOWN, Report, Row
 from leaderboard import view
 from leaderboard.gate import IDENTICAL, INCONCLUSIVE
 
@@ -41,8 +41,8 @@ def details(report: Report, row: Row) -> list[str]:
     name = f"{row.task} ({row.pair.title})" if report.several else row.task
     for word, ids in (("better", row.flips.better), ("worse", row.flips.worse)):
         if ids:
-            more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
-            found.append(f"{name}: A does {word} on {', '.join(ids[:SHOWN_IDS])}{more}")
+            more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+            found.append(f"{name}: A does {word} on {', '.join(ids[:SHOWN])}{more}")
     if not c.whole:
         found.append(f"{name}: only the {view.number(c.n)} examples with an outcome in both runs are compared")
     if report.question and d.verdict != IDENTICAL:

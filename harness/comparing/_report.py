@@ -10,7 +10,7 @@ from leaderboard.flips import Flips
 from leaderboard.gate import INCONCLUSIVE, NOT_WORSE, REGRESSION, Decision, Rule
 
 FAIL_IF_WORSE, NON_INFERIOR = "fail-if-worse", "non-inferior"
-SHOWN_IDS = 3  # flipped examples that texts name; JSON has all
+SHOWN = 3  # flipped examples, and regressions of a headline, that texts name; JSON has all
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,9 @@ class Report:
         """The answer in one sentence."""
         margin = f"{100 * self.rule.margin:g} points"
         where = [f"{r.task} ({r.pair.title})" if self.several else r.task for r in self.worse]
+        more = f" and {len(where) - SHOWN} more" if len(where) > SHOWN else ""
         text = {
-            REGRESSION: f"regression: worse by more than {margin} on {', '.join(where)}",
+            REGRESSION: f"regression: worse by more than {margin} on {', '.join(where[:SHOWN])}{more}",
             NOT_WORSE: f"not worse: a loss of {margin} or more is ruled out on every task",
             INCONCLUSIVE: f"inconclusive: neither a loss of more than {margin} nor its absence is proven",
         }.get(self.verdict, "identical: the same content, so the same rewards")

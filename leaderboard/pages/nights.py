@@ -12,6 +12,7 @@ from leaderboard.nights import Night, NightScore, NightVerdict
 
 DRAWN = 24  # roles of a task with a chart of their own; the table has all
 SHOWN = 120  # nights in charts and tables, the newest; the history's files have all
+NAMED = 3  # regressions of a night that its sentence names
 MARKS = {"regression": "▼ regression", "not worse": "✓ not worse", "identical": "= same model",
          "inconclusive": "? inconclusive", "not compared": "– not compared"}  # fmt: skip
 
@@ -38,7 +39,8 @@ def nights_page(nights: Sequence[Night]) -> dict[str, Any]:
 def _sentence(night: Night) -> str:
     worse = [f"{v.role} on {v.task}" for v in night.verdicts if v.verdict == REGRESSION]
     if worse:
-        return f"regression: {', '.join(worse)}"
+        more = f" and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
+        return f"regression: {', '.join(worse[:NAMED])}{more}"
     failed = sum(s.status == "failed" for s in night.scores)
     told = "nothing to compare with yet" if not night.verdicts else f"gate: {night.verdict}"
     return f"{told}; {view.plural(failed, 'run')} failed" if failed else told
