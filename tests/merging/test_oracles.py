@@ -6,6 +6,7 @@ Each lives in an environment of its own, named by HARNESS_MERGEKIT (its mergekit
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,10 +17,12 @@ from typing import Any
 import pytest
 import torch
 from merging_models import WORDS, edit_weights, save_model, weights
+from safetensors.torch import save_file
 
 from harness.config import Expert, Recipe
 from harness.merging._model import load_reward_model
 from harness.merging._plan import plan_merge
+from harness.merging._sparse import uniform
 from harness.merging._writer import write_merge
 
 LOAD = """
@@ -86,6 +89,53 @@ def test_mergekit_agrees(
         if name != "score.weight":  # heads are never merged here
             # a few float32 roundings of numbers about 1 in another order
             torch.testing.assert_close(a[name], b[name], rtol=0, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+# Runs mergekit with the masks of a file in place of its own draws, found by the task vector that they belong to, and
+# with the paper's rescaling (mergekit's own keeps the L1 norm, the paper divides by the density).
+SAME_MASKS = """
+import hashlib, sys
+from safetensors.torch import load_file
+import mergekit.sparsify
+from mergekit.scripts.run_yaml import main
+masks = load_file(sys.argv.pop(1))
+def given(tensor, density, rescale_norm=None):
+    key = hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+    return tensor * masks[key] / density if key in masks else tensor
+mergekit.sparsify.bernoulli = given
+main()
+"""
+
+
+@pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
+def test_mergekit_agrees_on_dare_given_the_masks(tmp_path: Path, mergekit: str, method: str) -> None:
+    density = 0.4
+    for i, name in enumerate(("rm", "sft", "base")):
+        save_model(tmp_path / name, seed=i, reward=True, kind="mistral")
+    sft, base = weights(tmp_path / "sft"), weights(tmp_path / "base")
+    masks = {}
+    for name, value in sft.items():
+        delta = value - base[name]
+        draws = uniform(torch.arange(delta.numel()), f"0/{name.removeprefix('model.')}/0").view(delta.shape)
+        masks[hashlib.sha256(delta.contiguous().numpy().tobytes()).hexdigest()] = (draws < density).float()
+    save_file(masks, tmp_path / "masks.safetensors")
+    models = [{"model": str(tmp_path / "rm"), "parameters": {"weight": 1.0, "density": 1.0}},
+              {"model": str(tmp_path / "sft"), "parameters": {"weight": 0.3, "density": density}}]  # fmt: skip
+    recipe = {"merge_method": method, "models": models, "base_model": str(tmp_path / "base"), "dtype": "float32",
+              "parameters": {"normalize": False}}  # fmt: skip
+    (tmp_path / "m.yaml").write_text(json.dumps(recipe))
+    command = [str(Path(mergekit).parent / "python"), "-c", SAME_MASKS, str(tmp_path / "masks.safetensors"),
+               str(tmp_path / "m.yaml"), str(tmp_path / "theirs")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    wanted = Recipe(
+        rm=str(tmp_path / "rm"), experts=[Expert(model=str(tmp_path / "sft"), weight=0.3)], method=method,
+        base=str(tmp_path / "base"), options={"density": density},
+    )  # fmt: skip
+    write_merge(plan_merge(wanted), tmp_path / "ours")
+    a, b = weights(tmp_path / "ours"), weights(tmp_path / "theirs")
+    for name in a.keys() - {"score.weight"}:
+        torch.testing.assert_close(a[name], b[name], rtol=0, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_transformers_4_57_loads_and_scores_alike(tmp_path: Path) -> None:
