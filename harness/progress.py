@@ -43,13 +43,15 @@ class Totals:
         self._seconds = 0.0
 
     def add(self, batch: BatchReport) -> str:
-        """`12,345 tokens/s, 41% saved, 3.2 GB`: real tokens, the share that was not computed, peak memory."""
+        """`12,345 tokens/s, 41% saved, GPU 97%, 3.2 GB`: real tokens, the share that was not computed, peak memory."""
         self._tokens += batch.tokens
         self._computed += batch.computed
         self._seconds += batch.seconds
         words = [f"{self._tokens / self._seconds:,.0f} tokens/s"] if self._seconds > 0 else []
         if self._computed < self._tokens:
             words.append(f"{1 - self._computed / self._tokens:.0%} saved")
+        if batch.gpu is not None:
+            words.append(f"GPU {batch.gpu}%")
         if batch.memory:
             words.append(f"{batch.memory / 1e9:.1f} GB")
         return ", ".join(words)

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import cast
 
 from harness import plugins
 from harness.candidate import Candidate
+from harness.scoring._describe import describe
+from harness.scoring._device import has_cuda
 from harness.scoring._types import Backend, ScoringOptions
 
+VLLM_SUITS = frozenset({"llama", "mistral", "qwen2"})
+"""model_type of the reward models whose rewards on vLLM were seen to equal transformers' (docs/scoring.md)."""
 
-def backend_name(one: Candidate, wanted: str | None) -> str:
-    """The backend that scores a candidate: the one asked for, unless its kind allows only one."""
-    return "baseline" if one.kind == "baseline" else wanted or "hf"
+
+def backend_name(one: Candidate, wanted: str | None, options: ScoringOptions) -> str:
+    """The backend that scores a candidate: the one asked for, unless its kind allows only one.
+
+    Without a wish: vLLM on a GPU where it is installed and suits the model, transformers elsewhere.
+    """
+    if one.kind == "baseline":
+        return "baseline"
+    return wanted or ("vllm" if _vllm_suits(one, options) else "hf")
+
+
+def _vllm_suits(one: Candidate, options: ScoringOptions) -> bool:
+    if options.device not in (None, "cuda") or options.attn is not None or options.trust_remote_code:
+        return False
+    if find_spec("vllm") is None or not has_cuda():
+        return False
+    found = describe(one)
+    plain = any(kind.endswith("ForSequenceClassification") for kind in found.architectures) and not found.remote_code
+    return plain and found.labels == 1 and found.model_type in VLLM_SUITS
 
 
 class OpenBackend:
@@ -33,7 +54,7 @@ class OpenBackend:
             follow(one)
         else:
             self._backend = self._last = None  # frees the model before the next one is loaded
-            module = plugins.load(plugins.BACKENDS, backend_name(one, self._wanted))
+            module = plugins.load(plugins.BACKENDS, backend_name(one, self._wanted, self._options))
             self._backend = cast(Backend, module.open_backend(one, self._options))
         self._last = one
         return self._backend  # type: ignore[return-value]  # set in both branches

@@ -18,6 +18,18 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+def gpu_use(device: str) -> int | None:
+    """Per cent of the last sample period in which the GPU ran a kernel; None on a CPU or without nvidia-ml-py."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    try:
+        return int(torch.cuda.utilization(torch.device(device)))
+    except (ModuleNotFoundError, RuntimeError, OSError):
+        return None
+
+
 def choose_device(wanted: str | None) -> str:
     """A device name: "cpu", "cuda" or "cuda:1". Raises ScoringError for anything else, or where there is no CUDA."""
     if wanted is None:

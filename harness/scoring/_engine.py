@@ -14,9 +14,10 @@ from harness.candidate import Candidate
 from harness.errors import ScoringError
 from harness.scoring._batching import Batch, Branch, Encoded, Group, groups, members
 from harness.scoring._describe import Description, choose_dtype, describe
-from harness.scoring._device import choose_device
+from harness.scoring._device import choose_device, gpu_use
 from harness.scoring._ladder import choose_attention
 from harness.scoring._template import Encoder, text_settings
+from harness.scoring._texts import Texts
 from harness.scoring._types import BatchReport, Request, ScoringOptions
 from results.records import RewardRecord
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from harness.scoring._forward import States
     from harness.scoring._memory import Guard
     from harness.scoring._model import LoadedModel
-
-
-_KEPT = 100_000  # encoded requests: the tasks of a sweep, whole or in the chunks of an executor
 
 
 class Reader(Protocol):
@@ -66,7 +64,7 @@ class Engine:
         self._loaded: LoadedModel | None = None
         self._tokenizer: Any = None  # outlives the weights
         self._guard: Guard | None = None
-        self._encoded: dict[int, tuple[Sequence[Request], list[Encoded]]] = {}
+        self._texts = Texts(self._encode)
         if options.batch_tokens is not None and options.batch_tokens < 1:
             raise ScoringError(f"--batch-tokens {options.batch_tokens}: it must be at least 1")
 
@@ -118,19 +116,16 @@ class Engine:
 
     def encode(self, requests: Sequence[Request]) -> list[Encoded]:
         """Token ids of all requests, kept for the next lambda of a sweep, which brings the same list object."""
-        held = self._encoded.get(id(requests))
-        if held is None or held[0] is not requests:
-            held = (
-                requests,
-                self._unshared(Encoder(self._tokenizer or self.load().tokenizer, self.text).encode(requests)),
-            )
-            while self._encoded and sum(len(known) for known, _ in self._encoded.values()) + len(requests) > _KEPT:
-                self._encoded.pop(next(iter(self._encoded)))
-            self._encoded[id(requests)] = held
-        return held[1]
+        return self._texts.of(requests)
 
-    def _unshared(self, encoded: list[Encoded]) -> list[Encoded]:
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Encode in the background what will be scored next, once there is a tokenizer."""
+        if self._tokenizer is not None:
+            self._texts.ahead(requests)
+
+    def _encode(self, requests: Sequence[Request]) -> list[Encoded]:
         """A window that a kernel cannot share across keeps long sequences whole."""
+        encoded = Encoder(self._tokenizer or self.load().tokenizer, self.text).encode(requests)
         window = self.found.window
         if self.attention != "varlen" or window is None:
             return encoded
@@ -193,14 +188,17 @@ class Engine:
             yield waiting
 
     def _report(self, batch: Batch, encoded: Sequence[Encoded], seconds: float, left: int) -> None:
+        asked = members(batch)
+        tokens = sum(len(encoded[i].ids) for i in asked)
+        self._options.on_batch(self.report(len(asked), tokens, self.computed(batch), seconds, left))
+
+    def report(self, responses: int, tokens: int, computed: int, seconds: float, left: int) -> BatchReport:
+        """What a batch cost, with the state of memory and device."""
         from harness.scoring._memory import peak_memory
 
         assert self._guard is not None, "plan comes first"
-        asked = members(batch)
-        tokens = sum(len(encoded[i].ids) for i in asked)
         memory = peak_memory(self.load().device)
-        report = BatchReport(len(asked), tokens, self.computed(batch), seconds, self._guard.now, left, memory)
-        self._options.on_batch(report)
+        return BatchReport(responses, tokens, computed, seconds, self._guard.now, left, memory, gpu_use(self.device))
 
 
 def _key(request: Request) -> tuple[str, int]:

@@ -91,6 +91,15 @@ def _is_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+def used_memory(device: str) -> int:
+    """Bytes in use now on the GPU, by whatever process; on a CPU as `peak_memory`."""
+    place = torch.device(device)
+    if place.type == "cuda":
+        free, total = torch.cuda.mem_get_info(place)
+        return int(total - free)
+    return peak_memory(place)
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes: peak allocated on the GPU since the last call, or the largest resident size of this process."""
     if device.type == "cuda":

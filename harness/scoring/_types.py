@@ -39,6 +39,7 @@ class BatchReport:
     budget: int  # tokens a batch may have at this moment (halved when memory runs out, grown back later)
     left: int  # responses still to come in this call
     memory: int = 0  # bytes: peak on the GPU, or of the process
+    gpu: int | None = None  # per cent of the last moment in which the GPU was busy; None where that is not known
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,7 +66,11 @@ class ScoringOptions:
 
 
 class Backend(Protocol):
-    """An open backend for one candidate. Opening is cheap: weights are loaded by the first `score` that needs them."""
+    """An open backend for one candidate. Opening is cheap: weights are loaded by the first `score` that needs them.
+
+    A backend may also have `follow(candidate)`, to become the next merge of a sweep in its live model, and
+    `prepare(requests)`, to get ready in the background for what will be scored next.
+    """
 
     def protocol(self) -> Mapping[str, Any]:
         """Everything besides weights and text that can change a reward, as JSON values (hashed into the key)."""

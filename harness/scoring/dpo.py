@@ -9,6 +9,7 @@ are given the candidate's token ids, so their vocabularies must be one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -106,10 +107,22 @@ class DpoBackend:
         yield from self._lost(requests, encoded, set(whole))
         some = [encoded[i] for i in whole]
         self._reference.plan([])
+        left = sum(1 for i in whole if (requests[i].example_key, requests[i].response) not in done)
         for batch in self._policy.plan(some):
             asked = [requests[whole[i]] for i in members(batch)]
             if not all((r.example_key, r.response) in done for r in asked):
-                yield list(self._batch(batch, requests, encoded, whole))
+                begun = time.perf_counter()
+                found = list(self._batch(batch, requests, encoded, whole))
+                left -= len(found)
+                self._report(batch, [r.tokens for r in found], time.perf_counter() - begun, left)
+                yield found
+
+    def _report(self, batch: Batch, tokens: Sequence[int], seconds: float, left: int) -> None:
+        """Both models' work: every token is wanted twice."""
+        engines = (self._policy, self._reference)
+        computed = sum(engine.computed(batch) for engine in engines)
+        report = self._policy.report(len(tokens), len(engines) * sum(tokens), computed, seconds, max(0, left))
+        self._options.on_batch(report)
 
     def _batch(
         self, batch: Batch, requests: Sequence[Request], encoded: Sequence[Encoded], whole: Sequence[int]

@@ -61,6 +61,10 @@ class HfBackend:
         """The next merge of the same sweep."""
         self.engine.follow(candidate)
 
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Encode in the background what comes next."""
+        self.engine.prepare(requests)
+
     def score(self, requests: Sequence[Request], done: Collection[tuple[str, int]]) -> Iterator[list[RewardRecord]]:
         return self.engine.score(requests, done)
 

@@ -25,7 +25,7 @@ from typing import Any
 from harness.candidate import Candidate
 from harness.errors import RunFailed, ScoringError
 from harness.scoring._options import backend_options, number
-from harness.scoring._types import Backend, Request, ScoringOptions
+from harness.scoring._types import Backend, BatchReport, Request, ScoringOptions
 from results.records import RewardRecord
 
 PROMPT = """Which of two responses to the same conversation is better: more correct, more helpful, safer?
@@ -98,7 +98,7 @@ class JudgeBackend:
     def __init__(self, candidate: Candidate, options: ScoringOptions) -> None:
         known = {"url": None, "parallel": "8", "timeout": "120", "prompt": ""}
         given = backend_options("judge", options.extra, known)
-        self._model = candidate.name
+        self._model, self._on_batch = candidate.name, options.on_batch
         self._server = Server(given["url"], candidate.name, number("judge", "timeout", given["timeout"]))
         self._parallel = max(1, int(number("judge", "parallel", given["parallel"])))
         self._prompt = _read_prompt(given["prompt"]) if given["prompt"] else PROMPT
@@ -113,9 +113,14 @@ class JudgeBackend:
         for r in requests:
             examples.setdefault(r.example_key, []).append(r)
         left = [rs for rs in examples.values() if not all((r.example_key, r.response) in done for r in rs)]
+        waiting = sum(map(len, left))
         with ThreadPoolExecutor(self._parallel) as pool:
             for responses in left:
-                yield self._example(responses, pool)
+                begun = time.perf_counter()
+                found = self._example(responses, pool)
+                waiting -= len(found)
+                self._on_batch(BatchReport(len(found), 0, 0, time.perf_counter() - begun, 0, waiting))  # no tokens seen
+                yield found
 
     def _example(self, responses: Sequence[Request], pool: ThreadPoolExecutor) -> list[RewardRecord]:
         pairs = [

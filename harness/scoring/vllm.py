@@ -22,6 +22,7 @@ from harness.config import Recipe
 from harness.errors import RunFailed, ScoringError
 from harness.scoring._batching import Encoded, groups
 from harness.scoring._describe import check_reward_model
+from harness.scoring._device import gpu_use
 from harness.scoring._engine import Engine, record
 from harness.scoring._parity import check_parity, sample
 from harness.scoring._types import Backend, BatchReport, Request, ScoringOptions
@@ -43,6 +44,7 @@ class _Live:
 
     key: str = ""
     length: int = 0  # of the longest sequence it takes
+    budget: int = 0  # tokens of its largest batch
     llm: Any = None
     recipe: Recipe | None = None
     folder: Any = None  # of a merge: its config and tokenizer, kept as long as the engine
@@ -88,6 +90,10 @@ class VllmBackend:
         self._candidate = candidate
         self._engine.follow(candidate)
 
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Encode in the background what comes next."""
+        self._engine.prepare(requests)
+
     def _unconfirmed(self) -> bool:
         """Each candidate is confirmed once; of a sweep the first merge and the one after the first swap."""
         swept = self._candidate.recipe is not None and _LIVE.key.startswith(_family(self._candidate.recipe))
@@ -117,7 +123,7 @@ class VllmBackend:
             _LIVE.folder = _merge_folder(recipe) if recipe is not None else None
             folder = Path(_LIVE.folder.name) if _LIVE.folder is not None else self._engine.found.folder
             _LIVE.llm = _start(folder, self._engine, length, dummy=recipe is not None)
-            _LIVE.key, _LIVE.length = key, length
+            _LIVE.key, _LIVE.length, _LIVE.budget = key, length, _budget(self._engine, length)
         if recipe is not None and recipe != _LIVE.recipe:
             _swap(recipe)
         return _LIVE.llm
@@ -141,12 +147,20 @@ class VllmBackend:
             computed = sum(len(b.suffix) for _, b in some) + sum(
                 len(p) for p in {id(g): g.prefix for g, _ in some}.values()
             )
-            self._options.on_batch(BatchReport(len(asked), tokens, computed, time.perf_counter() - begun, 0, left))
+            self._report(len(asked), tokens, computed, time.perf_counter() - begun, left)
             yield [
                 record(requests[i], len(encoded[i].ids), encoded[i].cut, value)
                 for (_, branch), value in zip(some, values, strict=True)
                 for i in branch.members
             ]
+
+    def _report(self, responses: int, tokens: int, computed: int, seconds: float, left: int) -> None:
+        """vLLM computes in batches of its own, whose most tokens are `_LIVE.budget`."""
+        from harness.scoring._memory import used_memory
+
+        device, memory = self._engine.device, used_memory(self._engine.device)
+        report = BatchReport(responses, tokens, computed, seconds, _LIVE.budget, left, memory, gpu_use(device))
+        self._options.on_batch(report)
 
 
 def classify(llm: Any, rows: Sequence[Sequence[int]]) -> list[float]:
@@ -178,7 +192,7 @@ def _start(folder: Path, engine: Engine, length: int, *, dummy: bool) -> Any:
             load_format="dummy" if dummy else "safetensors",
             pooler_config=PoolerConfig(use_activation=False),  # the default is a sigmoid
             max_model_len=length,
-            max_num_batched_tokens=max(length, 2048 if cpu else 16384),  # no sequence is ever prefilled in chunks
+            max_num_batched_tokens=_budget(engine, length),
             worker_extension_cls="harness.scoring._vllm_worker.MergeWorker",
             enforce_eager=cpu,
             seed=0,
@@ -189,6 +203,11 @@ def _start(folder: Path, engine: Engine, length: int, *, dummy: bool) -> Any:
         )
     except (ValueError, RuntimeError, NotImplementedError, OSError) as error:
         raise ScoringError(f"{folder}: vLLM cannot load it: {_first_line(error)}; use --backend hf") from None
+
+
+def _budget(engine: Engine, length: int) -> int:
+    """Tokens of a batch: at least the longest sequence, so that none is ever prefilled in chunks."""
+    return max(length, 2048 if engine.device == "cpu" else 16384)
 
 
 def _share(folder: Path) -> float:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.candidate import Candidate
+from harness.errors import UserError
 from harness.scoring._types import Backend, Request, ScoringOptions
 from tasks._types import Message
 
@@ -107,3 +110,16 @@ def reference(
             (r.example_key, r.response): model(input_ids=torch.tensor([e.ids.tolist()])).logits[0, 0].float().item()
             for r, e in zip(requests, encoded, strict=True)
         }
+
+
+def opened(module: Any, one: Any, **extra: str) -> Backend:
+    """A backend with these --backend-option values."""
+    return module.open_backend(one, ScoringOptions(extra=extra))  # type: ignore[no-any-return]
+
+
+def refused(module: Any, one: Any, **extra: str) -> str:
+    """The one sentence with which opening or scoring is refused."""
+    with pytest.raises(UserError) as caught:
+        rewards(opened(module, one, **extra), conversation(1))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

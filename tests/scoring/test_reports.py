@@ -64,3 +64,5 @@ def test_the_bars_words_are_sums_over_batches() -> None:
     totals.add(BatchReport(2, 600, 400, 1.0, 4096, 1))
     assert totals.add(BatchReport(1, 400, 400, 1.0, 4096, 0, 3_200_000_000)) == "500 tokens/s, 20% saved, 3.2 GB"
     assert Totals().add(BatchReport(1, 10, 16, 0.5, 4096, 0)) == "20 tokens/s"
+    busy = BatchReport(1, 10, 10, 0.5, 4096, 0, 2_000_000_000, gpu=93)
+    assert Totals().add(busy) == "20 tokens/s, GPU 93%, 2.0 GB"
