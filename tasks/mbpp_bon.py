@@ -155,12 +155,11 @@ def _check_variant(pool: Pool, variant: str) -> None:
 
 
 def _judge(pool: Pool, tests: Mapping[str, Tests], request: LoadRequest, *, unsafe: bool) -> Pool:
-    from tasks import sandbox
+    from tasks.sandbox import Check, check
 
     programs = [(key, extract_program(r.text)) for key, responses in pool.rows.items() for r in responses]
-    check = request.check or sandbox.check
-    checks = (sandbox.Check(program.code, tests[key].asserts, tests[key].setup) for key, program in programs)
-    verdicts = iter(check(checks, unsafe=unsafe))
+    checks = (Check(program.code, tests[key].asserts, tests[key].setup) for key, program in programs)
+    verdicts = iter((request.check or check)(checks, unsafe=unsafe))
     rules = iter(program.rule for _, program in programs)
     tiers: set[str] = set()
     rows = {}

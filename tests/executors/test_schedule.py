@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from harness.candidate import Candidate
+from harness.config import Expert, Recipe
+from harness.errors import ConfigError
 from harness.executors._chunks import characters, cut, halves
 from harness.executors._cluster import shape
 from harness.executors._schedule import TRIES, Lot, Piece, Schedule
@@ -103,6 +105,26 @@ def send(schedule: Schedule, lot: Lot, worker: int, now: float, **more: Any) -> 
     return piece
 
 
+def test_a_worker_stays_in_its_sweep() -> None:
+    recipe = Recipe(rm="r", experts=[Expert(model="e", weight=0.5)])
+    swept = [Candidate(f"m{i}", f"m{i}", "merge", recipe=recipe, detail={"sweep": "s"}) for i in range(2)]
+    jobs = [Job(one, Nothing()) for one in (swept[0], job("other").candidate, swept[1])]  # type: ignore[arg-type]
+    schedule = Schedule(jobs)
+    first, other, second = schedule.lots
+    schedule.opening(first)
+    schedule.opened(first, [])
+    assert schedule.choose(0, first, 0.0) is second  # its parents are loaded; the other one stood before it
+    assert schedule.choose(1, None, 0.0) is other
+
+
+def test_nobody_hoards_chunks_that_others_could_do() -> None:
+    schedule, lot, _ = begun((ASKED[0],), (ASKED[3],), (ASKED[6],))
+    lot.workers.update({0, 1})
+    send(schedule, lot, 0, 0.0)
+    assert schedule.choose(0, lot, 0.0, queued=1) is None  # two are left, for two workers
+    assert isinstance(schedule.choose(1, lot, 0.0), Piece)
+
+
 def test_a_straggler_is_repeated_only_at_the_end_and_only_when_far_too_slow() -> None:
     schedule, lot, _ = begun((ASKED[0],), (ASKED[3],))
     slow, quick = send(schedule, lot, 0, 0.0), send(schedule, lot, 1, 0.0)
@@ -190,3 +212,21 @@ def test_workers_fit_the_nodes(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = shape(nodes, workers, device)
     assert (found.workers, found.threads, found.cpus, found.gpus) == expected
+
+
+def test_the_drivers_threads_bound_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert shape([node(64)], 2, None).threads == 3
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device", "complaint"),
+    [
+        ([node(8, 2)], "cuda:1", "every worker has one GPU of its own; say --device cuda"),
+        ([node(8)], "cuda", "the cluster has no GPU"),
+        ([node(0)], None, "offers no CPU"),
+    ],
+)
+def test_impossible_shapes_are_one_sentence(nodes: Any, device: str | None, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        shape(nodes, None, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -234,6 +234,19 @@ def test_labels_are_the_verdicts(request_: LoadRequest, write_rows, sandbox: lis
     assert data.missing == (
         "1 programs without a verdict (sandbox-error: because sandbox-error (no fence: the whole text; sandbox A))",
     )
+
+
+def test_checks_can_run_elsewhere(request_: LoadRequest, write_rows) -> None:
+    from tasks.sandbox import Verdict
+
+    def elsewhere(checks, *, unsafe):
+        assert not unsafe
+        yield from (Verdict("pass", "", "B") for _ in checks)
+
+    path = write_rows("p.jsonl", [{"example_id": "11", "responses": [{"text": "no program"}]}])
+    pool = TASK.label(TASK.read_pool(path, "mine", request_), replace(request_, check=elsewhere))
+    assert pool.rows["11"][0].correct
+    assert pool.settings["sandbox"] == "B"
 
 
 def test_unsafe_execution_marks_every_label(request_: LoadRequest, write_rows, sandbox: list[FakeCheck]) -> None:
