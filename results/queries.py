@@ -62,17 +62,6 @@ def candidates(store: Store) -> list[dict[str, Any]]:
     return rows
 
 
-def scored(store: Store, candidate: int, protocol: int, dataset: int) -> dict[str, set[int]]:
-    """What is already scored: example content id -> positions of its scored responses."""
-    rows = store.sql.execute(
-        "SELECT e.id, list(w.response) FROM rewards w JOIN examples e ON e.key = w.example"
-        " WHERE w.candidate = ? AND w.protocol = ? AND w.reward IS NOT NULL AND w.example IN"
-        " (SELECT example FROM dataset_examples WHERE dataset = ?) GROUP BY e.id",
-        [candidate, protocol, dataset],
-    ).fetchall()
-    return {example: set(responses) for example, responses in rows}
-
-
 def stored_rewards(store: Store, candidate: int, protocol: int, dataset: int) -> dict[tuple[str, int], float]:
     """Scored rewards of one run's data: (example content id, response position) -> reward."""
     rows = store.sql.execute(

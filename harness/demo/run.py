@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import plugins
-from harness._datasets import pool_record
+from harness._datasets import label_and_store
 from harness.candidate import Candidate, from_folder, from_sweep, resolve
 from harness.config import Expert, Recipe
 from harness.demo.data import DemoData, write_data
@@ -19,7 +19,6 @@ from harness.demo.folders import models_dir, seed_tables
 from harness.loading import DataRequest
 from harness.runner import EvalRequest, RunResult, run_eval
 from leaderboard.render import Extra, build_site
-from results.pools import save_pool
 from results.store import open_store
 from tasks._types import LoadRequest, PoolTask, TaskError
 
@@ -68,12 +67,11 @@ def _import_pool(name: str, data: DemoData, db: Path, say: Say) -> bool:
     assert isinstance(task, PoolTask)
     request = LoadRequest(data_dir=data.folder)
     try:
-        pool = task.label(task.read_pool(file, "demo", request), request)
+        with open_store(db) as store:
+            label_and_store(store, task, task.read_pool(file, "demo", request), request)
     except TaskError as error:
         say(f"the demo leaves {name} out: {error}")
         return False
-    with open_store(db) as store:
-        save_pool(store, pool_record(pool))
     return True
 
 

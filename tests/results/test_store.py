@@ -49,17 +49,17 @@ def test_another_protocol_or_candidate_is_scored_anew(store: Store) -> None:
     candidate, protocol, data = _keys(store)
     store.add_rewards(candidate, protocol, rewards(dataset()))
     other = store.add_protocol(ProtocolRecord({"backend": "fake", "dtype": "bfloat16"}))
-    assert queries.scored(store, candidate, other, data) == {}
+    assert queries.stored_rewards(store, candidate, other, data) == {}
     another = store.add_candidate(CandidateRecord("id of n", "m", "checkpoint"))
-    assert queries.scored(store, another, protocol, data) == {}
-    assert len(queries.scored(store, candidate, protocol, data)) == 3
+    assert queries.stored_rewards(store, another, protocol, data) == {}
+    assert len({example for example, _ in queries.stored_rewards(store, candidate, protocol, data)}) == 3
 
 
 def test_a_failed_reward_is_no_score_and_is_replaced(store: Store) -> None:
     candidate, protocol, data = _keys(store, 1)
     key = example(0).key
     store.add_rewards(candidate, protocol, [RewardRecord(key, 0, None, reason="out of memory")])
-    assert queries.scored(store, candidate, protocol, data) == {}
+    assert queries.stored_rewards(store, candidate, protocol, data) == {}
     assert queries.unscored_reason(store, candidate, protocol, data) == "out of memory"
     store.add_rewards(candidate, protocol, [RewardRecord(key, 0, None, reason="still out of memory")])
     assert queries.unscored_reason(store, candidate, protocol, data) == "still out of memory"
@@ -105,7 +105,7 @@ def test_an_example_shared_by_two_data_sets_is_scored_once(store: Store) -> None
     candidate, protocol, _ = _keys(store)
     store.add_rewards(candidate, protocol, rewards(dataset()))
     larger = store.add_dataset(dataset(4))
-    assert len(queries.scored(store, candidate, protocol, larger)) == 3
+    assert len({example for example, _ in queries.stored_rewards(store, candidate, protocol, larger)}) == 3
     assert _count(store, "examples") == 4
 
 
