@@ -78,6 +78,11 @@ def from_folder(folder: Path, name: str) -> Candidate:
     from harness._hashing import folder_identity
     from harness.merging._provenance import read_merge_folder, read_record
 
+    if (folder / "adapter_config.json").is_file():
+        raise CandidateError(
+            f"{folder}: is a LoRA adapter, not a model; merge it into its base first (peft: merge_and_unload), or "
+            "name it in a recipe with 'options: {adapters: merge}'"
+        )
     if not (folder / "config.json").is_file():
         raise CandidateError(f"{folder}: not a model folder (it has no config.json)")
     merge_id, record = read_merge_folder(folder), read_record(folder)

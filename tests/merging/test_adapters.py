@@ -15,7 +15,7 @@ from merging_models import WORDS, same_bits, save_tokenizer, weights
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from harness.candidate import from_recipe
+from harness.candidate import from_recipe, resolve
 from harness.cli.main import main
 from harness.config import Expert, Recipe
 from harness.errors import CandidateError, MergeError
@@ -156,6 +156,12 @@ def test_merged_once_and_anew_where_something_changed(make: Make, tmp_path: Path
     config = json.loads((sft / "adapter_config.json").read_text())
     (sft / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 16}))
     assert plan_merge(recipe(rm, sft, **MERGE)).experts[0].checkpoint.folder != first
+
+
+def test_an_adapter_alone_is_no_candidate(make: Make, tmp_path: Path) -> None:
+    rm = save_adapter(tmp_path / "rm", make("base", seed=1, reward=False), reward=True)
+    with pytest.raises(CandidateError, match="is a LoRA adapter, not a model"):
+        resolve(str(rm))
 
 
 def test_what_cannot_be_merged_is_said(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
