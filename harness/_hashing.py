@@ -180,7 +180,10 @@ def template_text(folder: Path) -> str:
     """The chat template a tokenizer of this folder would use, "" where it has none."""
     jinja = folder / "chat_template.jinja"
     if jinja.exists():
-        return jinja.read_text(encoding="utf-8")
+        try:
+            return jinja.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CandidateError(f"{jinja}: cannot be read: {error}") from None
     for name in ("tokenizer_config.json", "chat_template.json"):
         if (folder / name).exists():
             found = read_json(folder / name).get("chat_template")

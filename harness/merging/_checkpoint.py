@@ -225,7 +225,7 @@ def read_header(path: Path) -> list[TensorRef]:
 
 
 def _ref(path: Path, name: str, entry: dict[str, Any], base: int) -> TensorRef:
-    dtype, shape = entry["dtype"], tuple(int(n) for n in entry["shape"])
+    dtype, shape = entry["dtype"], tuple(n.__index__() for n in entry["shape"])
     begin, end = (int(n) for n in entry["data_offsets"])
     if dtype not in ITEM_SIZE:
         raise CandidateError(f"{path}: tensor '{name}' has dtype {dtype}; quantised weights cannot be used")

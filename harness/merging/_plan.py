@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness._hashing import light_identity
 from harness.config import Recipe
 from harness.errors import CandidateError, MergeError, did_you_mean
 from harness.merging._checkpoint import FLOATS, ITEM_SIZE, Checkpoint, Reading, TensorRef, open_checkpoint
@@ -181,6 +182,7 @@ def _parent(name: str, by_id: bool, reading: Reading, *, reward: bool = False) -
         if ref.dtype not in FLOATS and ref.name not in names.rest:
             raise CandidateError(f"{name}: tensor '{ref.name}' is {ref.dtype}; only {', '.join(FLOATS)} can be merged")
     parent = Parent(checkpoint, names, None if by_id else read_vocabulary(checkpoint.folder, name))
+    light_identity(checkpoint.folder)  # reads all small files: damage is told now (the writer finds the hashes made)
     rows = parent.output_embedding().shape[:1]
     if rows != parent.embedding.shape[:1]:
         raise CandidateError(f"{name}: '{names.lm_head}' has {rows[0]} rows, its token embedding {parent.rows}")

@@ -69,6 +69,7 @@ def read_vocabulary(folder: Path, name: str) -> Vocabulary:
         added = {entry["content"]: dict(entry) for entry in raw.get("added_tokens") or []}
         tokens |= {token: int(entry["id"]) for token, entry in added.items()}
         merges = tuple(_pair(merge) for merge in model.get("merges") or [])
+        "".join(tokens).encode()  # half of a surrogate pair cannot be written
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CandidateError(f"{path}: is not a tokenizer: {error!r}") from None
     return Vocabulary(kind, tokens, added, merges, raw)

@@ -111,3 +111,33 @@ def test_a_negative_id_is_no_row(pair: Pair, tmp_path: Path) -> None:
     a, b, merged = (weights(folder)[name] for folder in (*pair, tmp_path / "out"))
     assert same_bits(merged[39], torch.lerp(a[39], b[39], 0.35))  # the last row is w36's, whatever counts from behind
     assert same_bits(merged[4], a[4])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("chat_template.jinja", b"\xff"), ("tokenizer_config.json", b"{"), ("special_tokens_map.json", b"{"),
+        ("added_tokens.json", b"[]"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("which", [0, 1])
+def test_damaged_small_files(pair: Pair, refused: Refused, name: str, text: bytes, which: int) -> None:
+    (pair[which] / name).write_bytes(text)
+    assert f"{pair[which] / name}: " in refused(*options(pair))
+
+
+def test_a_token_that_is_no_text(pair: Pair, refused: Refused) -> None:
+    path = pair[0] / "tokenizer.json"
+    path.write_text(path.read_text().replace('"w1"', '"\\ud800"'))
+    assert "tokenizer.json: is not a tokenizer" in refused(*options(pair))
+
+
+def test_a_shape_that_is_no_whole_number(pair: Pair, refused: Refused) -> None:
+    path = pair[0] / "model.safetensors"
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+    header["model.norm.weight"]["shape"] = [16.5]
+    text = json.dumps(header, separators=(",", ":")).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + size :])
+    assert "damaged" in refused(*options(pair))
