@@ -38,7 +38,7 @@ from harness.scoring._heads import apply_head
 
 Rows = list[list[Encoded]]
 TARGETS = {"autoj": 2.5, "gsm16": 2.2, "gsm16+sys": 2.6}
-BUDGET = {"cpu": 4096, "cuda": 16384}
+BUDGET = {"cpu": 2048, "cuda": 16384}
 
 
 class Bench:

@@ -15,7 +15,7 @@ import torch
 from harness.errors import RunFailed
 from harness.scoring._batching import Batch, halves
 
-CPU_TOKENS, GPU_TOKENS = 4096, 16384  # larger ones gain nothing (measured: docs/scoring.md)
+CPU_TOKENS, GPU_TOKENS = 2048, 16384  # larger ones gain nothing (measured: docs/scoring.md)
 GROW_AFTER = 16  # pieces without trouble before a halved budget is doubled again
 
 Forward = Callable[[Batch, int], torch.Tensor]

@@ -66,4 +66,4 @@ def test_other_errors_are_not_taken_for_memory() -> None:
 
 
 def test_the_budget_on_cpu_is_the_measured_one() -> None:
-    assert auto_budget(None, torch.device("cpu"), torch.float32) == 4096
+    assert auto_budget(None, torch.device("cpu"), torch.float32) == 2048
