@@ -111,13 +111,14 @@ def plan_merge(recipe: Recipe, *, headers_only: bool = False) -> MergePlan:
     """Check a recipe against its models. Reads headers, configurations and tokenizers only.
 
     A recipe with `sweep` gives a plan for a live model; writing needs `recipe.at(lambda)`. With `headers_only` the
-    weights of hub models are not fetched: such a plan can be looked at, not executed.
+    weights of hub models are not fetched (unless pickle is allowed): it can be looked at, not executed.
     Raises CandidateError (a folder is no usable model) or MergeError (the models do not fit together).
     """
     method = get_method(recipe.method)
     options, engine = _options(recipe, method)
     recipe = _checked_weights(recipe, method)
-    by_id, reading = engine.get("tokens") == "by_id", Reading.of(engine, headers=headers_only)
+    by_id = engine.get("tokens") == "by_id"
+    reading = Reading.of(engine, headers=headers_only and engine.get("pickle") != "allow")  # .bin files have none
     rm = _parent(recipe.rm, by_id, reading, reward=True)
     check_head(rm.checkpoint, rm.names)
     experts = tuple(_parent(e.model, by_id, reading, reward=method.rewards_only) for e in recipe.experts)

@@ -141,6 +141,20 @@ def test_a_merge_fetches_them_once(hub: Hub, tmp_path: Path) -> None:
     assert hub.weights_sent() == before
 
 
+def test_a_hub_model_with_bin_weights_alone_is_merged_with_consent(hub: Hub, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    local = ("--rm", hub.folder / "rm", "--sft", hub.folder / "sft", "--lambda", 0.35)
+    assert harness(hub, *local, "-o", tmp_path / "a").returncode == 0
+    torch.save(load_file(hub.folder / "sft" / "model.safetensors"), hub.folder / "sft" / "pytorch_model.bin")
+    (hub.folder / "sft" / "model.safetensors").unlink()
+    assert harness(hub, *MODELS, "-o", tmp_path / "b").returncode == 2
+    for last in (["--dry-run"], ["-o", tmp_path / "b"]):
+        done = harness(hub, *MODELS, "--allow-pickle", *last)
+        assert done.returncode == 0, done.stderr
+    assert weights_hash(tmp_path / "a") == weights_hash(tmp_path / "b")
+
+
 def test_models_that_do_not_fit_are_refused_before_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:
     edit_json(hub.folder / "sft" / "config.json", rms_norm_eps=1e-3)
     done = harness(hub, *MODELS, "-o", tmp_path / "out")
