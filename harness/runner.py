@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from harness import candidate as candidates
 from harness import plugins
 from harness._environment import command_line, environment
 from harness.candidate import Candidate
 from harness.errors import ConfigError, UserError
-from harness.executors._types import Executor, ExecutorModule, ExecutorOptions, Job, Key, Work
+from harness.executors._named import open_named
+from harness.executors._types import Executor, ExecutorOptions, Job, Key, Work
 from harness.loading import DataRequest, load_data
 from harness.progress import Progress, board, say
 from harness.scoring._types import BatchReport, ScoringOptions
@@ -92,9 +93,8 @@ def run_eval(request: EvalRequest) -> list[RunResult]:
 
 
 def _executor(request: EvalRequest) -> AbstractContextManager[Executor]:
-    module = cast(ExecutorModule, plugins.load(plugins.EXECUTORS, request.executor))
     scoring = replace(request.scoring, seed=request.seed)
-    return module.open_executor(ExecutorOptions(request.backend, scoring, request.address, request.workers))
+    return open_named(request.executor, ExecutorOptions(request.backend, scoring, request.address, request.workers))
 
 
 def _load(names: Sequence[str], request: EvalRequest) -> dict[str, DatasetRecord | TaskError]:

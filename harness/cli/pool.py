@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli import pool_generate
-from harness.cli._options import WAIT, files, task_options
+from harness.cli._options import ADDRESS, EXECUTOR, WAIT, WORKERS, files, task_options
 from harness.cli.evaluate import DATA, DATA_DIR, DB, JSON, TaskOptions, UnsafeExec
 from harness.errors import ConfigError
 
@@ -34,12 +35,17 @@ def import_pool(
     task_option: TaskOptions = None,
     unsafe_exec: UnsafeExec = False,
     db: DB = Path("harness.duckdb"),
+    executor: EXECUTOR = "local",
+    address: ADDRESS = None,
+    workers: WORKERS = None,
     wait: WAIT = False,
     as_json: JSON = False,
 ) -> None:
     """Import a policy's responses; each is labelled once and the labels are kept, batch by batch."""
     from harness import plugins
     from harness._datasets import label_and_store
+    from harness.executors._named import open_named
+    from harness.executors._types import ExecutorOptions
     from harness.progress import say
     from results.store import open_store
     from tasks._types import LoadRequest, PoolTask
@@ -58,8 +64,9 @@ def import_pool(
         notify=lambda sentence: print(f"{task}: {sentence}", file=sys.stderr),
     )
     pool = plugin.read_pool(file, name or _stem(file), request)
-    with open_store(db, wait=wait, notify=say) as store:
-        pool = label_and_store(store, plugin, pool, request)
+    places = ExecutorOptions(address=address, workers=workers)
+    with open_named(executor, places) as elsewhere, open_store(db, wait=wait, notify=say) as store:
+        pool = label_and_store(store, plugin, pool, replace(request, check=elsewhere.check))
     responses = [r for row in pool.rows.values() for r in row]
     summary = {
         "task": task,

@@ -156,3 +156,26 @@ def test_checks_run_on_the_nodes_that_offer_a_sandbox(nodes: Any, plugin: str, t
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.split() == ["pass" if i % 7 == 3 else "fail" for i in range(100)]
+
+
+def test_an_imported_pool_is_labelled_on_the_nodes_as_here(nodes: Any, run: Run, tmp_path: Path) -> None:
+    from tasks.sandbox import SandboxError, best_tier
+
+    try:
+        best_tier()
+    except SandboxError as error:
+        pytest.skip(f"no sandbox here: {error}")
+    (tmp_path / "data" / "mbpp").mkdir(parents=True)
+    rows = [{"task_id": i, "text": f"add {i}", "code": "", "test_list": [f"assert add(1) == {i + 1}"],
+             "test_setup_code": "", "challenge_test_list": []} for i in range(11, 31)]  # fmt: skip
+    (tmp_path / "data" / "mbpp" / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = [f"def add(n):\n    return n + {k}" for k in (11, 12, 13)]
+    pool = [{"example_id": str(row["task_id"]), "responses": [{"text": text, "source": "p"} for text in texts]}
+            for row in rows]  # fmt: skip
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pool))
+    words = ["pool", "import", "mbpp_bon", "pool.jsonl", "--data-dir", "data", "--json", "--db"]
+    there, here = run(*words, "ray.duckdb", *ray(nodes)), run(*words, "local.duckdb")
+    assert (there.returncode, here.returncode) == (0, 0), there.stderr + here.stderr
+    assert json.loads(there.stdout) == json.loads(here.stdout)
+    assert json.loads(there.stdout)["correct"] == 3
+    assert digest_of(tmp_path / "ray.duckdb") == digest_of(tmp_path / "local.duckdb")
