@@ -13,8 +13,17 @@ harness.cli.main turns all of them into one line on stderr.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from tasks._schema import did_you_mean
+
+__all__ = [
+    "CandidateError",
+    "ConfigError",
+    "MergeError",
+    "RunFailed",
+    "ScoringError",
+    "UserError",
+    "did_you_mean",
+]
 
 
 class UserError(ValueError):
@@ -39,11 +48,3 @@ class ScoringError(UserError):
 
 class RunFailed(RuntimeError):
     """A run stopped before its end; finished work is stored and the same command resumes it."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A closing clause for unknown names: `did you mean 'x'? known: a, b, x`."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    guess = f"did you mean '{close[0]}'? " if close else ""
-    return f"{guess}known: {', '.join(names) or 'none'}"

@@ -112,7 +112,7 @@ def brief(value: object, limit: int = 60) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'? known: a, b, x` (tasks may not import harness, which has its own)."""
+    """A closing clause for unknown names: `did you mean 'x'? known: a, b, x`."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return (f"did you mean '{close[0]}'? " if close else "") + f"known: {', '.join(names) or 'none'}"
