@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 SIZES = {  # name -> (hidden, mlp, layers, heads, rows)
     "small": (1024, 2816, 8, 16, 32000),  # 130M parameters
-    "medium": (1536, 4096, 14, 16, 32000),  # 430M
+    "medium": (1536, 4096, 16, 16, 32000),  # 500M
     "7b": (4096, 11008, 32, 32, 32000),  # Llama 2's
 }
 _SHARD = 300 << 20

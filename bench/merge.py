@@ -36,7 +36,7 @@ SMALL = 500_000_000  # bytes of weights up to which imports outweigh a merge
 def main() -> int:
     """Make the models, run each part in a process of its own, compare."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="0.26 GB models instead of 0.9 GB")
+    parser.add_argument("--quick", action="store_true", help="0.26 GB models instead of 1 GB")
     parser.add_argument("--size", help="small, medium or 7b; default: medium, with --quick small")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dir", type=Path, help="where to put the models (default: a temporary folder)")
