@@ -11,7 +11,7 @@ from harness.scoring._describe import describe
 from harness.scoring._device import has_cuda
 from harness.scoring._types import Backend, ScoringOptions
 
-VLLM_SUITS = frozenset({"llama", "mistral", "qwen2"})
+VLLM_SUITS = frozenset({"llama", "mistral", "qwen2", "gemma2"})
 """model_type of the reward models whose rewards on vLLM were seen to equal transformers' (docs/scoring.md)."""
 
 

@@ -73,6 +73,8 @@ def load_model(
     model = model.to(place).eval()
     if attention == "whole":
         return LoadedModel(model, tokenizer, WholeForward(model, place), place, live)
+    if found.softcap is not None:  # transformers' other implementations leave the cap out in some versions
+        model.set_attn_implementation("eager")
     if attention == "padded":
         return LoadedModel(model, tokenizer, PaddedForward(model.base_model, place), place, live)
     packed = PackedForward(model.base_model, place, register(attention))

@@ -108,12 +108,12 @@ def test_prepared_texts_give_the_same_rewards(family: Callable[[str], Path]) -> 
 def test_vllm_is_the_usual_backend_on_a_gpu_where_it_suits(
     family: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    llama, gemma, usual = candidate(family("llama")), candidate(family("gemma2")), ScoringOptions()
+    llama, other, usual = candidate(family("llama")), candidate(family("qwen3")), ScoringOptions()
     assert _backend.backend_name(llama, None, usual) == "hf"
     monkeypatch.setattr(_backend, "has_cuda", lambda: True)
     monkeypatch.setattr(_backend, "find_spec", lambda name: name == "vllm")
     assert _backend.backend_name(llama, None, usual) == "vllm"
-    assert _backend.backend_name(gemma, None, usual) == "hf"
+    assert _backend.backend_name(other, None, usual) == "hf"
     for said in (ScoringOptions(device="cpu"), ScoringOptions(device="cuda:1"), ScoringOptions(attn="flex")):
         assert _backend.backend_name(llama, None, said) == "hf"
     assert _backend.backend_name(llama, "hf", usual) == "hf"
