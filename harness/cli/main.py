@@ -91,20 +91,28 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exits with the codes above; never shows a traceback for a user's mistake."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    try:
-        code = app(join_lists(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
-        if code == 130 and _signals:  # typer has caught the interrupt, and says nothing
-            _fail(_STOPPED, 130)
-    except typer.Exit as stop:
-        code = stop.exit_code
+    try:  # from the first moment on: an interrupt may come between any two lines
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGINT, _interrupt)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail(_STOPPED, 130)
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        code = int(app(join_lists(arguments), standalone_mode=False) or 0)
+        if code == 130 and _signals:  # typer has caught the interrupt, and says nothing
+            return _fail(_STOPPED, 130)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.Abort:
+        raise
     except Exception as error:  # noqa: BLE001  what nobody foresaw is raised again
-        code = _fail(_STOPPED, 130) if _signals else _explained(error)
-    sys.exit(code or 0)
+        return _fail(_STOPPED, 130) if _signals else _explained(error)
+    return code
 
 
 def _explained(error: Exception) -> int:
