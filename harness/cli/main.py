@@ -97,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _run(sys.argv[1:] if arguments is None else arguments)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail(_STOPPED, 130)
+    for number in (signal.SIGTERM, signal.SIGINT):  # what is left is Python's own end, which can be cut short
+        signal.signal(number, signal.SIG_DFL)
     sys.exit(code)
 
 

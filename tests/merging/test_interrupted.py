@@ -122,7 +122,7 @@ def test_a_stopped_merge_is_absent_or_complete(
             assert read_merge_folder(out) == read_merge_folder(tmp_path / "whole")
             shutil.rmtree(out)
         elif stop != signal.SIGKILL:
-            assert code == 130
+            assert code in (130, -stop)  # the latter: before the first line of the command
             assert not list(tmp_path.glob(".*"))
         left = list(tmp_path.glob(".*"))
         writing += bool(left)
