@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # these tests share delegation.py
+
+from delegation import delegated, inside
 
 from tasks.sandbox import SandboxError, Tier, best_tier
 from tasks.sandbox._runtime import readable_python
@@ -60,14 +65,25 @@ def as_user(user: str) -> dict[str, Any]:
 def run_python(
     user: str, argv: list[str], timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python argv...` as this user with our code importable."""
+    """Run `python argv...` as this user with our code importable; an ordinary user has control groups of its own."""
     how = as_user(user)
     python = how.pop("python")
     folder = world_readable_copy()
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    return subprocess.run(
-        [python, *argv], capture_output=True, text=True, timeout=timeout, env=environment, cwd="/", **how
-    )
+    with contextlib.ExitStack() as stack:
+        groups = stack.enter_context(delegated(how["user"])) if "user" in how else []
+        with inside(groups):
+            process = subprocess.Popen(
+                [python, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd="/",
+                **how,
+            )  # fmt: skip
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="session", name="run_python")
