@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 Ids = npt.NDArray[np.int32]
 
@@ -56,22 +57,27 @@ Batch = list[Group]
 
 
 def groups(sequences: Sequence[Encoded]) -> list[Group]:
-    """Distinct sequences by shared prefix, both in first-seen order."""
+    """Distinct sequences by shared prefix, both in first-seen order. Their ids are views: nothing is copied."""
     members: dict[tuple[bytes, bytes], list[int]] = {}
-    by_prefix: dict[bytes, list[bytes]] = {}
+    by_prefix: dict[bytes, list[tuple[bytes, bytes]]] = {}
     for index, sequence in enumerate(sequences):
-        key = sequence.ids[: sequence.split].tobytes(), sequence.ids[sequence.split :].tobytes()
+        key = _digest(sequence.ids[: sequence.split]), _digest(sequence.ids[sequence.split :])
         if key not in members:
-            by_prefix.setdefault(key[0], []).append(key[1])
+            by_prefix.setdefault(key[0], []).append(key)
         members.setdefault(key, []).append(index)
-    return [
-        Group(_ids(prefix), tuple(Branch(_ids(suffix), tuple(members[prefix, suffix])) for suffix in suffixes))
-        for prefix, suffixes in by_prefix.items()
-    ]
+    return [_group(sequences, [members[key] for key in keys]) for keys in by_prefix.values()]
 
 
-def _ids(raw: bytes) -> Ids:
-    return np.frombuffer(raw, dtype=np.int32)
+def _digest(ids: Ids) -> bytes:
+    """Stands for the ids: 128 bits of a sequence, instead of a second copy of all."""
+    return xxhash.xxh3_128_digest(np.ascontiguousarray(ids).data)
+
+
+def _group(sequences: Sequence[Encoded], asked: Sequence[list[int]]) -> Group:
+    """`asked`: for each distinct sequence with this prefix, the indices of those that are equal to it."""
+    first = sequences[asked[0][0]]
+    equal = [(sequences[indices[0]], tuple(indices)) for indices in asked]
+    return Group(first.ids[: first.split], tuple(Branch(one.ids[one.split :], indices) for one, indices in equal))
 
 
 def split_group(group: Group, budget: int) -> Iterator[Group]:
