@@ -104,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin halve the speed where cores are shared
     try:
         code = int(app(join_lists(arguments), standalone_mode=False) or 0)
         if code == 130 and _signals:  # typer has caught the interrupt, and says nothing
