@@ -134,10 +134,20 @@ def read_recipe(path: Path) -> Recipe:
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """A recipe file as a mapping, not yet checked; mergekit's format is translated. Raises ConfigError."""
+    raw = read_yaml(path, "recipe file", "a recipe is a mapping with at least 'rm' and 'experts'")
+    if "merge_method" in raw:  # mergekit's format
+        from harness.merging._mergekit import translate
+
+        return translate(raw, path)
+    return raw
+
+
+def read_yaml(path: Path, what: str, expected: str) -> dict[str, Any]:
+    """A YAML mapping. Raises ConfigError: `what` names the kind of file, `expected` is told where it is no mapping."""
     try:
-        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such recipe file") from None
+        raise ConfigError(f"{path}: there is no such {what}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -145,12 +155,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping with at least 'rm' and 'experts'")
-    if "merge_method" in raw:  # mergekit's format
-        from harness.merging._mergekit import translate
-
-        return translate(raw, path)
-    return dict(raw)
+        raise ConfigError(f"{path}: {expected}")
+    return raw
 
 
 def make_recipe(raw: Mapping[str, Any], path: Path, said: Callable[[str], str] = str) -> Recipe:

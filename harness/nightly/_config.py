@@ -16,9 +16,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from harness.config import read_yaml
 from harness.errors import ConfigError, did_you_mean
 
 PREVIOUS, LAST_GOOD = "previous", "last-good"
@@ -122,18 +122,7 @@ def iso_date(text: str) -> str:
 
 def read_nightly(path: Path) -> NightlyConfig:
     """Read a nightly configuration. Raises ConfigError: file, key, what is wrong, known names."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a nightly configuration is a mapping with 'models' or 'recipes' and 'tasks'")
+    raw = read_yaml(path, "file", "a nightly configuration is a mapping with 'models' or 'recipes' and 'tasks'")
     try:
         return _located(NightlyConfig.model_validate(raw), path.parent)
     except ValidationError as error:

@@ -85,3 +85,14 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("task") / "t.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> None:
+    """Skips, with the reason, where programs cannot be run safely."""
+    from tasks.sandbox import SandboxError, best_tier
+
+    try:
+        best_tier()
+    except SandboxError as error:
+        pytest.skip(f"no sandbox here: {error}")

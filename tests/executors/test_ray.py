@@ -134,13 +134,8 @@ def test_a_workers_mistake_is_the_same_sentence(
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.usefixtures("sandbox")
 def test_checks_run_on_the_nodes_that_offer_a_sandbox(nodes: Any, plugin: str, tmp_path: Path) -> None:
-    from tasks.sandbox import SandboxError, best_tier
-
-    try:
-        best_tier()
-    except SandboxError as error:
-        pytest.skip(f"no sandbox here: {error}")
     code = (
         "import sys; from tasks import sandbox; from harness.executors._cluster import cluster\n"
         "from harness.executors import _checks\n"
@@ -158,13 +153,8 @@ def test_checks_run_on_the_nodes_that_offer_a_sandbox(nodes: Any, plugin: str, t
     assert done.stderr.split() == ["pass" if i % 7 == 3 else "fail" for i in range(100)]
 
 
+@pytest.mark.usefixtures("sandbox")
 def test_an_imported_pool_is_labelled_on_the_nodes_as_here(nodes: Any, run: Run, tmp_path: Path) -> None:
-    from tasks.sandbox import SandboxError, best_tier
-
-    try:
-        best_tier()
-    except SandboxError as error:
-        pytest.skip(f"no sandbox here: {error}")
     (tmp_path / "data" / "mbpp").mkdir(parents=True)
     rows = [{"task_id": i, "text": f"add {i}", "code": "", "test_list": [f"assert add(1) == {i + 1}"],
              "test_setup_code": "", "challenge_test_list": []} for i in range(11, 31)]  # fmt: skip
