@@ -104,9 +104,12 @@ def emit(text: str, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(text)
         return
-    part = out.with_name(f".{out.name}.part")
+    from leaderboard._errors import LeaderboardError
+    from leaderboard.nights import write_whole
+
+    if not out.parent.is_dir():  # a folder that is not there is more likely a typo than a wish
+        raise ConfigError(f"-o {out}: cannot be written (No such file or directory)")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(out)
-    except OSError as error:
-        raise ConfigError(f"-o {out}: cannot be written ({error.strerror})") from None
+        write_whole(out, text)
+    except LeaderboardError as error:
+        raise ConfigError(f"-o {error}") from None
