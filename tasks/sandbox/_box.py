@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,27 @@ def ordinary_uid() -> int | None:
     if not drops_user():
         return None
     return _FIRST_UID + (os.getpid() * 16 + next(_slots)) % _UIDS
+
+
+def _tasks_of(uid: int) -> int:
+    """Threads of this user on the machine, which RLIMIT_NPROC counts where there is no user namespace."""
+    count = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError, StopIteration):
+            lines = status.read_text().splitlines()
+            owner = next(line for line in lines if line.startswith("Uid:")).split()[1]
+            if int(owner) == uid:
+                count += int(next(line for line in lines if line.startswith("Threads:")).split()[1])
+    return count
+
+
+def thread_limit(tier: Tier, limits: Limits) -> int | None:
+    """RLIMIT_NPROC of a candidate. In tier C an ordinary user's own processes count too: a ceiling, with room."""
+    if tier.name == "unsafe":
+        return None
+    if tier.name == "C" and not drops_user():
+        return _tasks_of(os.getuid()) + limits.threads + 512
+    return limits.threads + 3  # in tier C the warm process and the next child count too
 
 
 def _container(needs: Runtime, tier: Tier, *, as_root: bool) -> list[str]:
@@ -91,6 +113,7 @@ class Box:
     ) -> None:
         """Start it and wait until it is warm. Raises SandboxError."""
         self.group: _cgroup.Group | None = None
+        self._channel: list[int] = []  # none or one
         needs = runtime(tier.python)
         uid = ordinary_uid() if tier.name != "unsafe" else None
         contained = tier.name in ("A", "B")
@@ -101,6 +124,7 @@ class Box:
             "control": theirs.fileno(),
             "tier": tier.name,
             "uid": uid,
+            "limits": limits.for_box(thread_limit(tier, limits)),
             "readable": [*needs.folders, "/dev/null", "/dev/zero", "/dev/urandom"],
         }
         try:
@@ -145,16 +169,37 @@ class Box:
             said = stderr.decode(errors="replace").strip().splitlines()
             raise SandboxError(f"the {kind} box did not start: {said[-1] if said else 'no word from it'}")
 
-    def send(self, job: dict[str, Any], channel: socket.socket) -> None:
-        """Hand over a job with one end of a socket pair. Raises OSError when the box is gone or stuck."""
-        socket.send_fds(self.control, [b"j"], [channel.fileno()])
-        self.control.sendall(wire.pack(job))
+    def send(self, job: dict[str, Any], channel: int | None = None) -> None:
+        """Hand over a job, to the judge with its end of the channel. Raises OSError when the box is gone or stuck."""
+        data = b"m" + wire.pack(job)
+        sent = socket.send_fds(self.control, [data], [] if channel is None else [channel])
+        self.control.sendall(data[sent:])
 
     def receive(self) -> dict[str, Any]:
         """The next report. Raises EOFError when the box is gone, OSError when it is stuck."""
+        head, channels, _, _ = socket.recv_fds(self.control, 1, 1)
+        if not head:
+            raise EOFError
+        self._channel.extend(channels)
         size = int.from_bytes(self._exactly(4), "little")
         report = json.loads(self._exactly(size))
         return dict(report)
+
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[int]:
+        """The judge's end of the channel to the next program's process, closed here afterwards. Raises OSError."""
+        if not self._channel:
+            raise OSError("no process is waiting for a program")
+        end = self._channel.pop()
+        try:
+            yield end
+        finally:
+            os.close(end)
+
+    @property
+    def ready(self) -> bool:
+        """Is a process waiting for the next program?"""
+        return bool(self._channel)
 
     def _exactly(self, count: int) -> bytes:
         out = b""
@@ -185,6 +230,8 @@ class Box:
 
     def close(self) -> None:
         """End the process and everything in it; leave nothing behind."""
+        while self._channel:
+            os.close(self._channel.pop())
         self.control.close()  # the warm process ends itself on this
         try:
             self._process.wait(0.5)

@@ -1,16 +1,13 @@
-"""One worker: a candidate box and a judge box, joined for each check by a fresh socket pair."""
+"""One worker: a candidate box and a judge box, joined for each check by a fresh socket pair of the former's."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import select
-import socket
 import time
-from pathlib import Path
 from typing import Any
 
-from tasks.sandbox._box import Box, drops_user
+from tasks.sandbox._box import Box
 from tasks.sandbox._cgroup import Janitor
 from tasks.sandbox._limits import Check, Limits, SandboxError, Tier, Verdict
 from tasks.sandbox._verdict import Ending, combine
@@ -19,34 +16,12 @@ RETRIES = 2  # each on new boxes
 _GRACE_S = 8.0  # beyond the wall limit, before a silent box counts as lost
 
 
-def _tasks_of(uid: int) -> int:
-    """Threads of this user on the machine, which RLIMIT_NPROC counts where there is no user namespace."""
-    count = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError, StopIteration):
-            lines = status.read_text().splitlines()
-            owner = next(line for line in lines if line.startswith("Uid:")).split()[1]
-            if int(owner) == uid:
-                count += int(next(line for line in lines if line.startswith("Threads:")).split()[1])
-    return count
-
-
-def thread_limit(tier: Tier, limits: Limits) -> int | None:
-    """RLIMIT_NPROC of a candidate. In tier C an ordinary user's own processes count too: a ceiling, with room."""
-    if tier.name == "unsafe":
-        return None
-    if tier.name == "C" and not drops_user():
-        return _tasks_of(os.getuid()) + limits.threads + 512
-    return limits.threads + 2
-
-
 class Worker:
     """Checks one program at a time. Not thread-safe; the thread that makes it must outlive it (bwrap watches it)."""
 
     def __init__(self, tier: Tier, limits: Limits, janitor: Janitor | None = None) -> None:
         """Boxes start with the first check."""
         self.tier, self.limits, self._janitor = tier, limits, janitor
-        self._for_box = limits.for_box(thread_limit(tier, limits))
         self._number = 0
         self.candidate: Box | None = None
         self.judge: Box | None = None
@@ -94,6 +69,7 @@ class Worker:
             self.judge = None
         if ended is None:
             ended = {"ended": "lost"}
+        if not candidate.ready:
             candidate.close()
             self.candidate = None
         elif candidate.group and judged["outcome"] == "gone":
@@ -101,19 +77,18 @@ class Worker:
         return combine(judged, ended, self.limits, kills), judged, ended
 
     def _hand_out(self, candidate: Box, judge: Box, check: Check) -> None:
-        theirs, ours = socket.socketpair()
-        with theirs, ours:
-            candidate.send({"id": self._number, "limits": self._for_box}, theirs)
-            job = {
-                "id": self._number,
-                "program": check.program,
-                "tests": list(check.tests),
-                "setup": check.setup,
-                "cpu_s": self.limits.cpu_s,
-                "wall_s": self.limits.wall_s,
-                "output_bytes": self._for_box["output_bytes"],
-            }
-            judge.send(job, ours)
+        job = {
+            "id": self._number,
+            "program": check.program,
+            "tests": list(check.tests),
+            "setup": check.setup,
+            "cpu_s": self.limits.cpu_s,
+            "wall_s": self.limits.wall_s,
+            "output_bytes": self.limits.output_kb << 10,
+        }
+        with candidate.channel() as channel:
+            candidate.send({"id": self._number})
+            judge.send(job, channel)
 
     def _collect(self, candidate: Box, judge: Box) -> dict[Box, dict[str, Any]]:
         """Both reports of this check; a box that dies or stays silent is missing."""

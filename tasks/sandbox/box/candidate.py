@@ -1,8 +1,11 @@
 """The candidate's side: a warm process that clones a child per check, and the child that runs the program.
 
-The warm process never sees a program, a test or a result: it hands the child one end of a socket pair (the judge has
-the other), waits for its end or the clock, and reports how it ended. So nothing of one check is left for the next,
-and nothing worth stealing is in the memory that the child inherits.
+The warm process never sees a program, a test or a result: it makes a socket pair, gives the child one end and the
+harness the other (for the judge), waits for the child's end or the clock, and reports how it ended. So nothing of one
+check is left for the next, and nothing worth stealing is in the memory that the child inherits.
+
+While one child runs its program the next one is cloned and shuts itself in: half of what a check costs is then done
+when it comes, and a core has work while the judge and the child wait for each other.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ import json
 import os
 import re
 import select
+import socket
 import sys
 import time
 import types
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from . import isolate, wire
-from .control import receive_job, take_control
+from .control import receive, send, take_control
 
 CHANNEL = 3
 _PRELOADED = """
@@ -104,9 +108,9 @@ def serve(cap: int) -> NoReturn:
         wire.write(CHANNEL, reply)
 
 
-def _shut_in(channel: int, limits: dict[str, Any], setup: dict[str, Any]) -> None:
+def _shut_in(channel: int, setup: dict[str, Any]) -> None:
     """As far as the tier goes. Raises OSError."""
-    tier = setup["tier"]
+    tier, limits = setup["tier"], setup["limits"]
     isolate.leave_group_and_files(channel)
     isolate.die_with_parent()
     if tier in ("A", "B"):
@@ -120,18 +124,33 @@ def _shut_in(channel: int, limits: dict[str, Any], setup: dict[str, Any]) -> Non
         isolate.filter_calls(namespaced=tier != "C")
 
 
-def _child(channel: int, limits: dict[str, Any], setup: dict[str, Any]) -> NoReturn:
+def _child(channel: int, setup: dict[str, Any]) -> NoReturn:
     """The new process: shut in, then serve. It never returns into the warm process's loop."""
     try:
-        _shut_in(channel, limits, setup)
+        _shut_in(channel, setup)
         wire.write(CHANNEL, wire.pack({"ready": True}))
         gc.enable()
-        serve(limits["output_bytes"])
+        serve(setup["limits"]["output_bytes"])
     except OSError as error:
         with contextlib.suppress(OSError):
             wire.write(CHANNEL, wire.pack({"refused": str(error)}))
     finally:
         os._exit(99)
+
+
+class _Child(NamedTuple):
+    pid: int
+    channel: socket.socket  # the child's end: a hang-up of the judge shows here
+    judges: socket.socket
+
+
+def clone(setup: dict[str, Any]) -> _Child:
+    """A child that shuts itself in and waits for a program. Raises OSError."""
+    channel, judges = socket.socketpair()
+    pid = isolate.fork_into_namespaces() if setup["tier"] in ("A", "B") else os.fork()
+    if pid == 0:
+        _child(channel.fileno(), setup)
+    return _Child(pid, channel, judges)
 
 
 def _cpu_left(pid: int, limit: float) -> float:
@@ -143,9 +162,9 @@ def _cpu_left(pid: int, limit: float) -> float:
     return limit - time.clock_gettime((~pid << 3) | 2)  # CPUCLOCK_SCHED of that process, as clock_getcpuclockid(3)
 
 
-def _wait(pid: int, channel: int, control: int, limits: dict[str, Any]) -> str:
+def _wait(child: _Child, control: int, limits: dict[str, Any], deadline: float) -> str:
     """Until the child ends ("exit"), the judge hangs up, a limit is reached ("cpu", "timeout"), the harness is gone."""
-    deadline = time.monotonic() + limits["wall_s"]
+    pid, channel = child.pid, child.channel.fileno()
     process = os.pidfd_open(pid)
     poll = select.poll()
     poll.register(process, select.POLLIN)
@@ -166,24 +185,21 @@ def _wait(pid: int, channel: int, control: int, limits: dict[str, Any]) -> str:
     return "hangup" if events else "cpu" if cpu_left <= 0 else "timeout"
 
 
-def run_one(control: int, channel: int, job: dict[str, Any], setup: dict[str, Any]) -> dict[str, Any]:
-    """One check's child from clone to burial; how it ended, for the harness."""
-    pid = isolate.fork_into_namespaces() if setup["tier"] in ("A", "B") else os.fork()
-    if pid == 0:
-        _child(channel, job["limits"], setup)
-    ended = _wait(pid, channel, control, job["limits"])
+def bury(child: _Child, ended: str, setup: dict[str, Any]) -> dict[str, Any]:
+    """Make sure that the child is gone, and say how it ended and what it used."""
     if ended != "exit":
-        os.kill(pid, 9)
+        os.kill(child.pid, 9)
     if setup["tier"] == "unsafe":  # elsewhere there is nobody else: no forks
         with contextlib.suppress(OSError):
-            os.killpg(pid, 9)
-    _, status, usage = os.wait4(pid, 0)
+            os.killpg(child.pid, 9)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.channel.close()
     cpu = usage.ru_utime + usage.ru_stime
-    return {"id": job["id"], "ended": ended, "status": status, "cpu_s": round(cpu, 4), "rss_kb": usage.ru_maxrss}
+    return {"ended": ended, "status": status, "cpu_s": round(cpu, 4), "rss_kb": usage.ru_maxrss}
 
 
-def main() -> None:
-    """Serve jobs until the harness hangs up. argv[1]: settings as JSON."""
+def _warm_up() -> tuple[dict[str, Any], socket.socket]:
+    """Settings and the connection to the harness, once all that children have in common is done."""
     setup = json.loads(sys.argv.pop(1))
     control = take_control(setup["control"])
     for name in _PRELOADED.split():
@@ -194,15 +210,30 @@ def main() -> None:
     gc.collect()
     gc.disable()
     gc.freeze()
-    wire.write(control.fileno(), wire.pack({"up": True}))
+    return setup, control
+
+
+def _report(control: socket.socket, message: dict[str, Any], following: _Child) -> None:
+    with following.judges:
+        send(control, message, following.judges.fileno())
+
+
+def main() -> None:
+    """Serve jobs until the harness hangs up. argv[1]: settings as JSON. Every message brings the next judge's end."""
+    setup, control = _warm_up()
+    child = clone(setup)
+    _report(control, {"up": True}, child)
     while True:
         try:
-            job, channel = receive_job(control)
+            job, _ = receive(control)
         except (EOFError, OSError):
             os._exit(0)
+        deadline = time.monotonic() + setup["limits"]["wall_s"]
         try:
-            report = run_one(control.fileno(), channel, job, setup)
+            running, child = child, clone(setup)
+            ended = _wait(running, control.fileno(), setup["limits"], deadline)
+            report = bury(running, ended, setup)
         except OSError as error:
-            report = {"id": job["id"], "ended": "error", "text": str(error)[:_REASON]}
-        os.close(channel)
-        wire.write(control.fileno(), wire.pack(report))
+            send(control, {"id": job["id"], "ended": "error", "text": str(error)[:_REASON]})
+            os._exit(1)  # and with it every child
+        _report(control, {"id": job["id"], **report}, child)

@@ -1,4 +1,4 @@
-"""The connection between the harness and a box's warm process: a byte, a descriptor with it, then one message."""
+"""The connection between the harness and a box's warm process: a byte, maybe with a descriptor, then one message."""
 
 from __future__ import annotations
 
@@ -20,9 +20,17 @@ def take_control(descriptor: int) -> socket.socket:
     return control
 
 
-def receive_job(control: socket.socket) -> tuple[dict[str, Any], int]:
-    """The next job and the socket end that came with it. Raises EOFError when the harness is gone."""
+def send(control: socket.socket, message: dict[str, Any], descriptor: int | None = None) -> None:
+    """A message, with a descriptor or without. Raises OSError."""
+    data = b"m" + wire.pack(message)
+    if descriptor is not None:  # without one a plain write will do: it is all that the judge may use
+        data = data[socket.send_fds(control, [data], [descriptor]) :]
+    wire.write(control.fileno(), data)
+
+
+def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """The next message and the descriptor that came with it, if any. Raises EOFError when the other side is gone."""
     head, descriptors, _, _ = socket.recv_fds(control, 1, 1)
     if not head:
         raise EOFError
-    return wire.receive(control.fileno(), 1 << 30), descriptors[0]
+    return wire.receive(control.fileno(), 1 << 30), descriptors

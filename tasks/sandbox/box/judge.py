@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import isolate, seccomp, wire
-from .control import receive_job, take_control
+from .control import receive, send, take_control
 
 # modules that tests use through the program's own import (MBPP 596: sys); the judge's genuine ones are handed out
 _MODULES = frozenset(
@@ -251,10 +251,10 @@ def main() -> None:
         importlib.import_module(name)
     _restrict(setup)
     gc.freeze()
-    wire.write(control.fileno(), wire.pack({"up": True}))
+    send(control, {"up": True})
     while True:
         try:
-            job, descriptor = receive_job(control)
+            job, (descriptor,) = receive(control)
         except (EOFError, OSError):
             os._exit(0)
         # data can be made to hang the judge: its own processor time is bounded, and it never outlives the candidate
@@ -264,4 +264,4 @@ def main() -> None:
             report = judge(job, descriptor)
         signal.alarm(0)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        wire.write(control.fileno(), wire.pack({"id": job["id"], **report}))
+        send(control, {"id": job["id"], **report})
