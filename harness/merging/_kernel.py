@@ -41,9 +41,11 @@ class Stream(Protocol):
 
 
 class Source(Protocol):
-    """Opens streams. `chunk` is the number of elements that the kernel should take at a time."""
+    """Opens streams. `chunk` is the number of elements to take at a time where they are lifted to float32,
+    `direct_chunk` where a method works on them as they are."""
 
     chunk: int
+    direct_chunk: int
 
     def open(self, ref: TensorRef, slot: int) -> Stream: ...
 
@@ -82,7 +84,7 @@ class Kernel:
         experts = [source.open(tensor.experts[i], 1 + j) for j, i in enumerate(used)]
         base = source.open(tensor.base, 1 + len(used)) if tensor.base and used else None
         count = math.prod(tensor.shape)
-        for start, stop in self._chunks(count, count if used and not self.plan.method.elementwise else source.chunk):
+        for start, stop in self._chunks(count, self._step(tensor, used, count, source)):
             out = sink.window(tensor, start, stop)
             a = rm.read(start, stop)
             b = [stream.read(start, stop) for stream in experts]
@@ -90,6 +92,14 @@ class Kernel:
             self.combine(out, a, b, c, weights, used, tensor, partial(torch.arange, start, stop))
             self._checked(tensor, out, source)
             sink.commit(tensor, start, stop, out)
+
+    def _step(self, tensor: TensorPlan, used: Sequence[int], count: int, source: Source) -> int:
+        method = self.plan.method
+        if used and not method.elementwise:
+            return count
+        dtypes = {tensor.dtype, tensor.rm.dtype, *(tensor.experts[i].dtype for i in used)}
+        direct = method.direct is not None and len(dtypes) == 1 and tensor.base is None
+        return source.direct_chunk if direct else source.chunk
 
     def combine(
         self, out: Tensor, rm: Tensor, experts: Sequence[Tensor], base: Tensor | None,

@@ -125,7 +125,7 @@ class ParameterSink:
 class DeviceSource:
     """Parents held on an accelerator, uploaded at first use."""
 
-    chunk = 1 << 24
+    chunk = direct_chunk = 1 << 24
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._host = device, MappedSource()
