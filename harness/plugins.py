@@ -4,12 +4,13 @@ until it is chosen, so that `harness ls` and `--help` stay instant."""
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -44,6 +45,11 @@ def _folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+@functools.cache
+def _installed(group: str) -> EntryPoints:
+    return entry_points(group=group)  # reads a file of every installed package
+
+
 def known(kind: Kind) -> dict[str, str]:
     """Name -> module of every plugin: files of the package without a leading underscore, then entry points."""
     found = {
@@ -51,7 +57,7 @@ def known(kind: Kind) -> dict[str, str]:
         for module in pkgutil.iter_modules([str(_folder(kind.package))])
         if not module.name.startswith("_") and not module.ispkg
     }
-    for point in entry_points(group=kind.group):
+    for point in _installed(kind.group):
         found.setdefault(point.name, point.value)
     return found
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -99,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _fail(_STOPPED, 130)
     for number in (signal.SIGTERM, signal.SIGINT):  # what is left is Python's own end, which can be cut short
         signal.signal(number, signal.SIG_DFL)
+    gc.freeze()  # nor need that look for garbage among a million objects; see _collector
     sys.exit(code)
 
 

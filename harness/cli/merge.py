@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness._collector import paused
 from harness.errors import ConfigError, MergeError
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def merge(
     wanted = wanted.model_copy(update={"options": {**wanted.options, **allowed}})
     if out is None and not dry_run:
         raise ConfigError("say where to: -o FOLDER (or --dry-run to see the plan only)")
-    from harness.merging._plan import plan_merge
+    with paused():
+        from harness.merging._plan import plan_merge
+        from harness.merging._writer import write_merge
 
     plan = plan_merge(wanted, headers_only=True)  # what cannot be merged is refused before weights are fetched
     if dry_run or out is None:
@@ -53,8 +56,6 @@ def merge(
         return
     if not plan.complete:
         plan = plan_merge(wanted)
-    from harness.merging._writer import write_merge
-
     with _progress() as progress:
         report = write_merge(plan, out, progress=progress)
     summary = {
