@@ -13,12 +13,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """No collection inside; what is alive at the end is never looked at again. For imports, and for short work."""
+    """No collection inside (or of a decorated function). Not where models are let go: one may need it to be freed."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if was_on:
             gc.enable()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.merging._plan import MergePlan
 
 
+@paused()
 def merge(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe file, instead of --rm, --sft and --lambda.")] = None,
     rm: Annotated[str | None, typer.Option("--rm", help="The reward model: folder or hub id.")] = None,
@@ -46,9 +47,8 @@ def merge(
     wanted = wanted.model_copy(update={"options": {**wanted.options, **allowed}})
     if out is None and not dry_run:
         raise ConfigError("say where to: -o FOLDER (or --dry-run to see the plan only)")
-    with paused():
-        from harness.merging._plan import plan_merge
-        from harness.merging._writer import write_merge
+    from harness.merging._plan import plan_merge
+    from harness.merging._writer import write_merge
 
     plan = plan_merge(wanted, headers_only=True)  # what cannot be merged is refused before weights are fetched
     if dry_run or out is None:

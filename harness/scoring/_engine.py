@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness._collector import paused
 from harness.candidate import Candidate
 from harness.errors import ScoringError
 from harness.scoring._batching import Batch, Branch, Encoded, Group, groups, members
@@ -64,7 +65,7 @@ class Engine:
         self._loaded: LoadedModel | None = None
         self._tokenizer: Any = None  # outlives the weights
         self._guard: Guard | None = None
-        self._texts = Texts(self._encode)
+        self._texts = Texts(self._encode, kept=candidate.sweep is not None)
         if options.batch_tokens is not None and options.batch_tokens < 1:
             raise ScoringError(f"--batch-tokens {options.batch_tokens}: it must be at least 1")
 
@@ -81,7 +82,8 @@ class Engine:
     def load(self) -> LoadedModel:
         """The model, loaded at the first call. Raises CandidateError or ScoringError, one sentence each."""
         if self._loaded is None:
-            from harness.scoring._model import load_model
+            with paused():
+                from harness.scoring._model import load_model
 
             self._loaded = load_model(
                 self._candidate,
@@ -115,7 +117,7 @@ class Engine:
             self._reader.bind(self._loaded)
 
     def encode(self, requests: Sequence[Request]) -> list[Encoded]:
-        """Token ids of all requests, kept for the next lambda of a sweep, which brings the same list object."""
+        """Token ids of a window of requests, kept for the next lambda of a sweep."""
         return self._texts.of(requests)
 
     def prepare(self, requests: Sequence[Request]) -> None:
@@ -132,13 +134,14 @@ class Engine:
         return [Encoded(e.ids, 0, e.cut) if len(e.ids) > window else e for e in encoded]
 
     def plan(self, encoded: Sequence[Encoded]) -> list[Batch]:
-        """All batches; a function of the sequences and the budget, which is found anew for each call."""
+        """All batches; a function of the sequences and the budget, which is found once for a loaded model."""
         from harness.scoring._memory import Guard, auto_budget
 
         loaded = self.load()
-        budget = self._options.batch_tokens or auto_budget(loaded.model.config, loaded.device, loaded.model.dtype)
-        self._guard = Guard(budget)
-        return list(loaded.forward.plan(groups(encoded), budget))
+        if self._guard is None:
+            config, dtype = loaded.model.config, loaded.model.dtype
+            self._guard = Guard(self._options.batch_tokens or auto_budget(config, loaded.device, dtype))
+        return list(loaded.forward.plan(groups(encoded), self._guard.planned))
 
     def launch(self, batch: Batch) -> torch.Tensor:
         """Values of a batch's branches, groups in order; on a GPU they may still be on their way."""
