@@ -100,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _fail(_STOPPED, 130)
     for number in (signal.SIGTERM, signal.SIGINT):  # what is left is Python's own end, which can be cut short
         signal.signal(number, signal.SIG_DFL)
-    gc.freeze()  # nor need that look for garbage among a million objects; see _collector
+    if "_duckdb" not in sys.modules:  # which lists what is then left on stderr
+        gc.freeze()  # nor need that end look for garbage among a million objects; see _collector
     sys.exit(code)
 
 

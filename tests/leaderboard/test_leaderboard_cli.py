@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,12 @@ def db(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_path_of_the_page_is_printed(db: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("-o", tmp_path / "site", "--db", db, "--baseline", "tiny RM", "--tasks", "autoj, mbpp_bon") == 0
     assert capsys.readouterr().out == f"{tmp_path / 'site' / 'index.html'}\n"
+
+
+def test_a_command_that_opened_a_database_ends_without_a_word_more(db: Path, harness: Any) -> None:
+    done = harness("leaderboard", "build", "-o", "site", "--db", db, "--tasks", "autoj")
+    told = ["autoj: intervals and comparisons", "autoj: writing examples", "tiny RM: choosing λ honestly", "writing pages"]
+    assert done.stderr.splitlines() == told
 
 
 @pytest.mark.parametrize(
