@@ -32,8 +32,8 @@ def test_the_path_of_the_page_is_printed(db: Path, tmp_path: Path, capsys: pytes
 
 def test_a_command_that_opened_a_database_ends_without_a_word_more(db: Path, harness: Any) -> None:
     done = harness("leaderboard", "build", "-o", "site", "--db", db, "--tasks", "autoj")
-    told = ["autoj: intervals and comparisons", "autoj: writing examples", "tiny RM: choosing λ honestly", "writing pages"]
-    assert done.stderr.splitlines() == told
+    told = ["autoj: intervals and comparisons", "autoj: writing examples", "tiny RM: choosing λ honestly"]
+    assert done.stderr.splitlines() == [*told, "writing pages"]
 
 
 @pytest.mark.parametrize(
