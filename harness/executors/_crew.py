@@ -17,6 +17,7 @@ from ray import exceptions
 from harness.errors import RunFailed, ScoringError, UserError
 from harness.executors._chunks import Chunk, cut
 from harness.executors._cluster import Shape
+from harness.executors._losses import Coroner, Loss, Place, here
 from harness.executors._schedule import Lot, Piece, Schedule
 from harness.executors._types import Job, Runs, Work
 from harness.executors._worker import Opened, Refused, Scored, Worker
@@ -26,6 +27,7 @@ from harness.scoring._types import BatchReport, ScoringOptions
 POLL_SECONDS = 0.5  # between looks at the clock, when nothing comes back
 PATIENCE_SECONDS, GIVE_UP_SECONDS = 20.0, 900.0  # without any worker: then say so; then give up
 FALSE_STARTS = 3  # workers in a row, for each that is wanted, that never became ready
+VAIN_STARTS = 2  # workers in a row that memory took before they had scored anything, beside one that does its work
 
 
 @dataclass(eq=False)
@@ -34,18 +36,23 @@ class Hand:
 
     number: int
     actor: Any
-    node: str = ""
-    ready: bool = False
+    vain: int = 0  # how many just before this one, in its stead, ran out of memory before they had scored anything
+    place: Place | None = None  # None: it is not there yet
     lot: Lot | None = None
     opening: bool = False
+    scored: bool = False
     flights: list[Piece] = field(default_factory=list)  # the first is being done, the others wait there
+
+    @property
+    def node(self) -> str:
+        return "" if self.place is None else self.place.node
 
 
 class _Actor(Worker):
     """Worker with what only Ray knows."""
 
-    def node(self) -> str:
-        return str(ray.get_runtime_context().get_node_id())
+    def place(self) -> Place:
+        return here()
 
     def chunk(self, key: str, held: list[Any], done: frozenset[Any]) -> Scored | Refused:
         """`held` is one reference in a list: in a list it is only fetched when it is needed."""
@@ -69,6 +76,7 @@ class Crew:
         self._protocols: dict[Lot, Mapping[str, Any]] = {}
         self._left: dict[Job, int] = {}  # responses without a reward
         self._said: set[str] = set()
+        self._coroner = Coroner()
         self._alone_since: float | None = None
 
     def work(self) -> None:
@@ -86,16 +94,16 @@ class Crew:
             for hand in self._hands:
                 ray.kill(hand.actor)
 
-    def _hire(self) -> None:
-        hand = Hand(self._hired, self._new())
+    def _hire(self, vain: int = 0) -> None:
+        hand = Hand(self._hired, self._new(), vain)
         self._hired += 1
         self._hands.append(hand)
-        self._refs[hand.actor.node.remote()] = hand, "ready"
+        self._refs[hand.actor.place.remote()] = hand, "ready"
 
     def _give(self, hand: Hand) -> None:
         """Work for a worker that has none, or could have the next at hand."""
-        nodes = [other.node for other in self._hands if other.ready]
-        while hand.ready and not hand.opening and len(hand.flights) < 2:
+        nodes = [other.node for other in self._hands if other.place]
+        while hand.place and not hand.opening and len(hand.flights) < 2:
             now = time.monotonic()
             queued = len(hand.flights)
             chosen = self._schedule.choose(hand.number, hand.lot, now, node=hand.node, nodes=nodes, queued=queued)
@@ -137,11 +145,8 @@ class Crew:
             hand, what = self._refs.pop(ref)
             try:
                 value = ray.get(ref)
-            except exceptions.RayTaskError as error:
-                cause = error.cause
-                self._lose(hand, what, f"{type(cause).__name__}: {_first_line(cause)}")
             except exceptions.RayError as error:
-                self._lose(hand, what, _reason(error))
+                self._lose(hand, what, self._coroner.examine(error, hand.place))
             else:
                 self._received(hand, what, value)
 
@@ -152,8 +157,9 @@ class Crew:
             self._opened(hand, value)
         elif isinstance(value, Scored) and isinstance(what, Piece):
             self._scored(hand, what, value)
-        else:
-            hand.ready, hand.node, self._false_starts = True, str(value), 0
+        elif isinstance(value, Place):
+            hand.place, self._false_starts = value, 0
+            self._coroner.arrived(value)
 
     def _opened(self, hand: Hand, value: Opened) -> None:
         lot = hand.lot
@@ -185,6 +191,7 @@ class Crew:
 
     def _scored(self, hand: Hand, piece: Piece, value: Scored) -> None:
         hand.flights.remove(piece)
+        hand.scored = True
         if hand.flights:
             hand.flights[0].on[hand.number] = time.monotonic()  # only now its turn has come
         self._tell(value.notes)
@@ -206,7 +213,7 @@ class Crew:
             hand.opening = False
             self._schedule.refuse(hand.lot, str(error))
 
-    def _lose(self, hand: Hand, what: str | Piece, reason: str) -> None:
+    def _lose(self, hand: Hand, what: str | Piece, loss: Loss) -> None:
         """A worker is gone, or no longer to be trusted: its work goes back, and another one is hired."""
         self._hands.remove(hand)
         ray.kill(hand.actor)
@@ -215,16 +222,26 @@ class Crew:
         self._move(hand, None)
         for piece in reversed(hand.flights):
             charged = piece is hand.flights[0]
-            self._schedule.lost(piece, hand.number, hand.node, reason, charged=charged)
+            self._schedule.lost(piece, hand.number, hand.node, loss.reason, loss.advice, charged=charged)
         if hand.opening and lot is not None:
-            self._schedule.not_opened(lot, reason)
+            self._schedule.not_opened(lot, loss.reason, loss.advice)
         if what == "ready":
             self._false_starts += 1
             if self._false_starts >= FALSE_STARTS * self._place.workers:
-                raise UserError(f"no worker of the Ray cluster could be started: {reason}")
+                raise UserError(f"no worker of the Ray cluster could be started: {loss.reason}{loss.advice}")
         else:
-            say(f"a worker was lost ({reason}); its unfinished work goes to others")
-        self._hire()
+            say(f"a worker was lost ({loss.reason}); its unfinished work goes to others")
+        self._replace(hand, loss)
+
+    def _replace(self, hand: Hand, loss: Loss) -> None:
+        """Hire another one, unless the node has only room for those that are there already and do their work."""
+        vain = hand.vain + 1 if loss.memory and not hand.scored else 0
+        beside = [other for other in self._hands if other.scored and other.node == hand.node]
+        if vain < VAIN_STARTS or hand.place is None or not beside:
+            self._hire(vain)
+        else:
+            left = len(self._hands)
+            say(f"no memory for another worker on {hand.place.host}: {left} go on (--workers {left} starts no more)")
 
     def _close(self) -> None:
         while self._schedule.ended:
@@ -239,7 +256,7 @@ class Crew:
 
     def _watch(self) -> None:
         """Never wait without a word."""
-        if any(hand.ready for hand in self._hands):
+        if any(hand.place for hand in self._hands):
             self._alone_since = None
             return
         now = time.monotonic()
@@ -259,15 +276,3 @@ class Crew:
 
 def _nothing(_: str | BatchReport) -> None:
     """Workers report to the driver, not to a terminal."""
-
-
-def _first_line(error: Any) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
-
-
-def _reason(error: Exception) -> str:
-    """Why a worker is gone, in a few words."""
-    text = str(error)
-    if isinstance(error, exceptions.OutOfMemoryError) or "running low on memory" in text:
-        return "its node ran out of memory"
-    return "its node died" if "node has died" in text or "node was terminated" in text else "its process died"

@@ -121,11 +121,13 @@ class Schedule:
         for job in lot.jobs:
             self._close(lot, job)
 
-    def not_opened(self, lot: Lot, reason: str) -> None:
-        """The worker was lost before it had the candidate open."""
+    def not_opened(self, lot: Lot, reason: str, advice: str = "") -> None:
+        """The worker was lost before it had the candidate open. `advice` ends the sentence if that was too often."""
         lot.tries += 1
         if lot.tries >= (3 * TRIES if lot.state == "open" else TRIES):  # open: somebody could, so try harder
-            self.refuse(lot, f"the candidate could not be opened: {lot.tries} workers were lost over it ({reason})")
+            self.refuse(
+                lot, f"the candidate could not be opened: {lot.tries} workers were lost over it ({reason}){advice}"
+            )
         elif lot.state == "opening":
             lot.state = "untouched"
 
@@ -150,8 +152,8 @@ class Schedule:
         self._landed(piece)
         return True
 
-    def lost(self, piece: Piece, worker: int, node: str, reason: str, *, charged: bool) -> None:
-        """The piece went down with its worker. `charged`: it was being done at that moment."""
+    def lost(self, piece: Piece, worker: int, node: str, reason: str, advice: str = "", *, charged: bool) -> None:
+        """The piece went down with its worker. `charged`: it was being done at that moment; `advice` as above."""
         piece.on.pop(worker, None)
         piece.tries += charged
         if charged:
@@ -160,8 +162,8 @@ class Schedule:
             return
         lot = self._lot(piece.job)
         if piece.job in lot.failures or piece.tries >= TRIES:
-            why = f"{piece.tries} workers were lost over the same {len(piece.chunk)} responses (the last: {reason})"
-            self._landed(piece, why)
+            what = f"{piece.tries} workers were lost over the same {len(piece.chunk)} responses"
+            self._landed(piece, f"{what} (the last: {reason}){advice}")
             return
         self._flying.remove(piece)
         parts = halves(piece.chunk) if charged else [piece.chunk]

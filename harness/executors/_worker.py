@@ -68,10 +68,6 @@ class Worker:
         self._proven: set[str] = set()
         self._chunks: dict[str, Chunk] = {}
 
-    def ready(self) -> str:
-        """The name of this node, for people."""
-        return socket.gethostname()
-
     def open(self, candidate: Candidate) -> Opened | Refused:
         """Make a candidate the one that is scored."""
         try:

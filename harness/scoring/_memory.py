@@ -58,9 +58,10 @@ class Guard:
     def _piece(self, batch: Batch, forward: Forward) -> torch.Tensor:
         try:
             values = forward(batch, self.planned)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (RuntimeError, MemoryError) as error:
             if not _is_memory(error):
                 raise
+            said = str(error).partition("\n")[0] or type(error).__name__
         else:
             self._grow()
             return values
@@ -70,7 +71,7 @@ class Guard:
         if parts is None:
             raise RunFailed(
                 f"out of memory on one sequence of {batch[0].tokens} tokens: --max-length cuts it,"
-                " --dtype bfloat16 halves what it takes"
+                f" --dtype bfloat16 halves what it takes ({said})"
             )
         return torch.cat([self._piece(part, forward) for part in parts])
 
@@ -87,8 +88,10 @@ class Guard:
 
 
 def _is_memory(error: Exception) -> bool:
-    """CUDA's error has a class of its own; the CPU allocator raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """CUDA's error has a class of its own; on a CPU it depends on who asked in vain: Python, torch, C++ or oneDNN."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "could not create a primitive"))
 
 
 def used_memory(device: str) -> int:

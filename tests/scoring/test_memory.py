@@ -39,6 +39,21 @@ def test_a_batch_that_does_not_fit_is_run_in_pieces_with_values_in_order(error: 
     assert guard.now < guard.planned
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("std::bad_alloc"),
+                                   RuntimeError("could not create a primitive")])  # fmt: skip
+def test_whoever_asked_for_memory_in_vain_it_is_out_of_memory(error: Exception) -> None:
+    """What Python, C++ and oneDNN raise where address space ends (seen under RLIMIT_AS); the last says no more."""
+
+    def device(some: Batch, _budget: int) -> torch.Tensor:
+        if sum(group.tokens for group in some) > 20:
+            raise error
+        return torch.tensor([float(group.tokens) for group in some])
+
+    assert Guard(64).run(batch(16, 15, 14), device).tolist() == [16, 15, 14]
+    with pytest.raises(RunFailed, match=rf"one sequence of 30 tokens: .* \({str(error) or 'MemoryError'}\)$"):
+        Guard(64).run(batch(30), device)
+
+
 def test_the_next_batches_are_smaller_and_grow_back() -> None:
     device, guard = Device(40), Guard(64)
     guard.run(batch(30, 30), device)
