@@ -12,12 +12,18 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def paused() -> Iterator[None]:
-    """No collection inside (or of a decorated function). Not where models are let go: one may need it to be freed."""
+def paused(*, to_the_end: bool = False) -> Iterator[None]:
+    """No collection inside (or in a decorated function). Not where models are let go: one may need it to be freed.
+
+    `to_the_end`: what is alive at the end is not looked at afterwards either; for a command that is then done, and that
+    opens no database (DuckDB's classes tell of everything of theirs that the interpreter's end does not free).
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if to_the_end:
+            gc.freeze()
         if was_on:
             gc.enable()

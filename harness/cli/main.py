@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -100,8 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _fail(_STOPPED, 130)
     for number in (signal.SIGTERM, signal.SIGINT):  # what is left is Python's own end, which can be cut short
         signal.signal(number, signal.SIG_DFL)
-    if "_duckdb" not in sys.modules:  # which lists what is then left on stderr
-        gc.freeze()  # nor need that end look for garbage among a million objects; see _collector
     sys.exit(code)
 
 

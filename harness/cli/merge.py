@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.merging._plan import MergePlan
 
 
-@paused()
+@paused(to_the_end=True)
 def merge(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe file, instead of --rm, --sft and --lambda.")] = None,
     rm: Annotated[str | None, typer.Option("--rm", help="The reward model: folder or hub id.")] = None,
