@@ -1,4 +1,4 @@
-"""A backend for tests: rewards of the fake one, or of transformers (`like=hf`), and the accidents it is told to have.
+"""A backend for tests: rewards of the fake one, or of another (`like=hf`), and the accidents it is told to have.
 
 log=FILE        a line for everything it does, with the process that did it
 sleep=SECONDS   before every chunk
@@ -21,12 +21,12 @@ import signal
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from harness.candidate import Candidate
 from harness.errors import ScoringError
-from harness.scoring import fake, hf
 from harness.scoring._types import Backend, Request, ScoringOptions
 from results.records import RewardRecord
 
@@ -59,10 +59,11 @@ def confined(room: int | None) -> Iterator[None]:
 class Unruly:
     def __init__(self, candidate: Candidate, options: ScoringOptions) -> None:
         self._told = dict(options.extra)
-        self._real: Any = (hf if self._told.get("like") == "hf" else fake).open_backend(candidate, options)
+        module = import_module(f"harness.scoring.{self._told.get('like', 'fake')}")
+        self._real: Any = module.open_backend(candidate, options)
         self._log("open", candidate.name)
         self._model = taken(int(self._told.get("weight", 0)))
-        if self._told.get("like") == "hf":
+        if hasattr(self._real, "follow"):
             self.follow = self._follow
 
     def _log(self, *words: object) -> None:
