@@ -89,20 +89,22 @@ def _task(name: str, models: Sequence[Candidate], request: EvalRequest, store: S
     if isinstance(loaded, TaskError):
         return TaskPlan(name, problem=str(loaded))
     work = Work(loaded)
-    plan = TaskPlan(name, len(work.data.examples), len(work.requests), len(models), len(work.requests) * len(models))
+    plan = TaskPlan(name, len(work.data.examples), candidates=len(models))
     data = store.add_dataset(work.data)
     opened = OpenBackend(request.backend, request.scoring)
     counted: dict[Path | None, tuple[int, int, int]] = {}  # tokenizer's folder -> tokens, computed, parameters
     for one in models:
         protocol = store.add_protocol(ProtocolRecord(opened.of(one).protocol()))
-        stored = len(queries.stored_rewards(store, store.add_candidate(one.record()), protocol, data))
+        stored, total = queries.progress(store, store.add_candidate(one.record()), protocol, data)
         where = one.folder or (Path(one.recipe.rm) if one.recipe else None)
         if where not in counted:
             counted[where] = _tokens(one, request, work)
         tokens, computed, parameters = counted[where]
-        share = 1 - stored / max(1, len(work.requests))
+        share = 1 - stored / max(1, total)
         plan = replace(
             plan,
+            responses=total,
+            rewards=plan.rewards + total,
             stored=plan.stored + stored,
             tokens=plan.tokens + round(share * tokens),
             computed=plan.computed + round(share * computed),
@@ -123,9 +125,13 @@ def _tokens(one: Candidate, request: EvalRequest, work: Work) -> tuple[int, int,
 
     found = describe(one)
     tokenizer = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=request.scoring.trust_remote_code)
-    encoded = Encoder(tokenizer, text_settings(found, request.scoring)).encode(work.requests)
-    computed = sum(group.tokens for group in groups(encoded))
-    return sum(len(e.ids) for e in encoded), computed, _parameters(found.folder)
+    encoder = Encoder(tokenizer, text_settings(found, request.scoring))
+    tokens = computed = 0
+    for window in work.windows():
+        encoded = encoder.encode(window)
+        tokens += sum(len(e.ids) for e in encoded)
+        computed += sum(group.tokens for group in groups(encoded))
+    return tokens, computed, _parameters(found.folder)
 
 
 def _parameters(folder: Path) -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import plugins
-from harness._datasets import dataset_record, pool_of
+from harness._datasets import dataset_record, stored_pool
 from harness.errors import ConfigError, did_you_mean
 from harness.progress import say
-from results.pools import load_pool, pool_names
+from results.pools import pool_names
 from results.records import DatasetRecord
 from results.store import Store
 from tasks._custom import load_custom
@@ -82,10 +82,10 @@ def _pool(name: str, request: DataRequest, store: Store, asked: LoadRequest) -> 
         from harness.generation._types import SampleRequest
 
         sampling = SampleRequest(request.policy, limit=request.limit, seed=request.seed)
-        return ensure_pool(store, name, sampling, asked)
-    chosen = _pool_name(name, request, store)
-    record = None if chosen is None else load_pool(store, name, chosen)
-    return None if record is None else pool_of(record)
+        chosen: str | None = ensure_pool(store, name, sampling, asked).name
+    else:
+        chosen = _pool_name(name, request, store)
+    return None if chosen is None else stored_pool(store, name, chosen)
 
 
 def _pool_name(name: str, request: DataRequest, store: Store) -> str | None:

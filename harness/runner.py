@@ -8,7 +8,7 @@ argument leaves nothing behind. A failed run never stops the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,11 +23,11 @@ from harness.executors._named import open_named
 from harness.executors._types import Executor, ExecutorOptions, Job, Key, Work
 from harness.loading import DataRequest, load_data
 from harness.progress import Progress, board, say
-from harness.scoring._types import BatchReport, ScoringOptions
+from harness.scoring._types import BatchReport, Request, ScoringOptions
 from leaderboard.metrics import Measured, counts, metric_values
 from results import queries
 from results.bounds import reward_bound
-from results.records import DatasetRecord, ProtocolRecord, RewardRecord
+from results.records import ProtocolRecord, RewardRecord
 from results.store import Store, open_store
 from tasks._types import TaskError
 
@@ -84,29 +84,33 @@ def run_eval(request: EvalRequest) -> list[RunResult]:
         plugins.check(plugins.BACKENDS, [request.backend])
     plugins.check(plugins.EXECUTORS, [request.executor])
     chosen = [_candidate(spec, request) for spec in request.models]
+    names = list(dict.fromkeys([*request.tasks, *files]))
     with _executor(request) as executor:
         request = replace(request, data=replace(request.data, check=executor.check))
-        loaded = _load(list(dict.fromkeys([*request.tasks, *files])), request)
+        return _evaluate(names, chosen, request, executor)
+
+
+def _evaluate(
+    names: Sequence[str], chosen: Sequence[Candidate], request: EvalRequest, executor: Executor
+) -> list[RunResult]:
+    """All data is loaded before anything is written: bad data leaves no database behind that was not there."""
+    fresh = not request.db.exists() and request.data.policy is None  # a sampled pool is worth keeping
+    work: dict[str, Work | TaskError] = {}
+    try:
         with open_store(request.db, wait=request.wait, notify=say) as store:
+            store.stay_small()
+            loaded = {name: load_data(name, request.data, store) for name in names}
             work = {name: data if isinstance(data, TaskError) else Work(data) for name, data in loaded.items()}
             return Session(store, request, executor).evaluate(chosen, work)
+    except (TaskError, UserError):
+        if fresh and not work:
+            request.db.unlink(missing_ok=True)
+        raise
 
 
 def _executor(request: EvalRequest) -> AbstractContextManager[Executor]:
     scoring = replace(request.scoring, seed=request.seed)
     return open_named(request.executor, ExecutorOptions(request.backend, scoring, request.address, request.workers))
-
-
-def _load(names: Sequence[str], request: EvalRequest) -> dict[str, DatasetRecord | TaskError]:
-    """All data before anything is written: bad data leaves no database behind that was not there."""
-    fresh = not request.db.exists() and request.data.policy is None  # a sampled pool is worth keeping
-    try:
-        with open_store(request.db, wait=request.wait, notify=say) as store:
-            return {name: load_data(name, request.data, store) for name in names}
-    except (TaskError, UserError):
-        if fresh:
-            request.db.unlink(missing_ok=True)
-        raise
 
 
 def _candidate(spec: str | Candidate, request: EvalRequest) -> Candidate:
@@ -123,11 +127,10 @@ def _candidate(spec: str | Candidate, request: EvalRequest) -> Candidate:
 
 @dataclass(slots=True)
 class _Run:
-    """A started run: the store's keys for it, what was stored before, its progress bar."""
+    """A started run: the store's keys for it, its progress bar."""
 
     keys: tuple[int, int, int]  # candidate, protocol, data set
     number: int
-    stored: Mapping[Key, float]
     shown: Progress
 
 
@@ -160,9 +163,7 @@ class Session:
             for task, work in loaded.items()
         ]
 
-    def start(
-        self, job: Job, protocol: Mapping[str, Any], machine: Mapping[str, Any] | None = None
-    ) -> Mapping[Key, float]:
+    def start(self, job: Job, protocol: Mapping[str, Any], machine: Mapping[str, Any] | None = None) -> int:
         """Runs.start: a run of this candidate under its backend's protocol, resumed where there was one."""
         keys = (
             self._store.add_candidate(job.candidate.record()),
@@ -171,20 +172,28 @@ class Session:
         )
         place = self._here() if machine is None else self._store.add_environment(dict(machine))
         number = self._store.start_run(*keys, place, seed=self._request.seed, command=command_line())
-        stored = queries.stored_rewards(self._store, *keys)
-        shown = self._board(f"{job.candidate.name} · {job.work.data.task}", len(job.work.requests))
-        shown(len(stored))
-        self._runs[job] = _Run(keys, number, stored, shown)
-        return stored
+        stored, total = queries.progress(self._store, *keys)
+        shown = self._board(f"{job.candidate.name} · {job.work.data.task}", total)
+        shown(stored)
+        self._runs[job] = _Run(keys, number, shown)
+        return total if job.candidate.kind == "replay" else total - stored
+
+    def done(self, job: Job, requests: Sequence[Request]) -> Collection[Key]:
+        """Runs.done; nothing of a replayed candidate, so that `store` sees all that its file says."""
+        self._store.trim()
+        if job.candidate.kind == "replay":
+            return frozenset()
+        return self._stored(self._runs[job], (r.example_key for r in requests)).keys()
 
     def store(self, job: Job, batch: Sequence[RewardRecord]) -> None:
         """Runs.store: every batch commits before the next one is asked for."""
         run = self._runs[job]
         if job.candidate.kind == "replay":
-            self._same(job.candidate, batch, run.stored)
-        fresh = [r for r in batch if (r.example_key, r.response) not in run.stored]
-        self._store.add_rewards(run.keys[0], run.keys[1], fresh)
-        run.shown(len(fresh))
+            self._same(job.candidate, batch, self._stored(run, (r.example_key for r in batch)))
+        run.shown(self._store.add_rewards(run.keys[0], run.keys[1], batch))
+
+    def _stored(self, run: _Run, examples: Iterable[str]) -> Mapping[Key, float]:
+        return queries.stored_rewards(self._store, run.keys[0], run.keys[1], set(examples))
 
     def report(self, job: Job, batch: BatchReport) -> None:
         """Runs.report: to the bar and to the log."""
@@ -229,8 +238,8 @@ class Session:
 
     def _verdict(self, job: Job, run: _Run) -> tuple[str, str]:
         """Status and reason of a run, from what is stored."""
-        total, partial = len(job.work.requests), job.work.data.partial
-        lacking = total - len(queries.stored_rewards(self._store, *run.keys))
+        stored, total = queries.progress(self._store, *run.keys)
+        lacking, partial = total - stored, job.work.data.partial
         if lacking and job.candidate.kind == "replay":
             return "partial", "; ".join(filter(None, [partial, f"{lacking} of {total} rewards not in the file"]))
         if lacking:
@@ -246,6 +255,7 @@ def _failed(one: Candidate, task: str, reason: str) -> RunResult:
 
 def summarise(store: Store, run: int) -> RunResult:
     """Metrics of a stored run, computed from its raw rewards."""
+    store.trim()
     row = next(r for r in queries.runs(store) if r["key"] == run)
     rewards = queries.run_rewards(store, row)
     measured = Measured(rewards)

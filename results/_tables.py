@@ -20,14 +20,14 @@ def dump(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 
-def examples_table(examples: Sequence[ExampleRecord]) -> pa.Table:
-    """Each example content once: id, prompt (JSON), responses."""
-    unique = {e.key: e for e in examples}
+def examples_table(keys: Sequence[int], examples: Sequence[ExampleRecord]) -> pa.Table:
+    """Contents of examples: key, id, prompt (JSON), responses."""
     return pa.table(
         {
-            "id": pa.array(list(unique), pa.string()),
-            "prompt": pa.array([_turns(e) for e in unique.values()], pa.string()),
-            "responses": pa.array([[storable(r) for r in e.responses] for e in unique.values()], pa.list_(pa.string())),
+            "key": pa.array(keys, pa.int32()),
+            "id": pa.array([e.key for e in examples], pa.string()),
+            "prompt": pa.array([_turns(e) for e in examples], pa.string()),
+            "responses": pa.array([[storable(r) for r in e.responses] for e in examples], pa.list_(pa.string())),
         }
     )
 
@@ -36,13 +36,13 @@ def _turns(example: ExampleRecord) -> str:
     return dump([[storable(part) for part in turn] for turn in example.prompt])
 
 
-def links_table(examples: Sequence[ExampleRecord]) -> pa.Table:
-    """The examples as one data set has them: position, labels, weight, ..."""
+def links_table(positions: Sequence[int], examples: Sequence[ExampleRecord], keys: Sequence[int]) -> pa.Table:
+    """The examples (with these keys) as one data set has them: position, key, labels, weight, ..."""
     texts = pa.list_(pa.string())
     return pa.table(
         {
-            "position": pa.array(range(len(examples)), pa.int32()),
-            "id": pa.array([e.key for e in examples], pa.string()),
+            "position": pa.array(positions, pa.int32()),
+            "example": pa.array(keys, pa.int32()),
             "example_id": pa.array([storable(e.example_id) for e in examples], pa.string()),
             "subset": pa.array([storable(e.subset) for e in examples], pa.string()),
             "stratum": pa.array([storable(e.stratum) for e in examples], pa.string()),

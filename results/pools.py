@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -135,12 +135,39 @@ def pool_names(store: Store, task: str) -> list[str]:
 
 def load_pool(store: Store, task: str, name: str, *, complete: bool = True) -> PoolRecord | None:
     """A stored pool with its rows in the order they were given, or None; `complete=False` finds half ones too."""
+    found = find_pool(store, task, name, complete=complete)
+    if found is None:
+        return None
+    key, about = found
+    return replace(about, rows=_rows(store, "WHERE pool = ?", [key]))
+
+
+def find_pool(store: Store, task: str, name: str, *, complete: bool = True) -> tuple[int, PoolRecord] | None:
+    """A stored pool's key and what is known about it, without its rows."""
     head = store.one("SELECT key, source, settings, complete FROM pools WHERE task = ? AND name = ?", [task, name])
     if head is None or (complete and not head[3]):
         return None
-    rows = store.sql.execute(
-        "SELECT example_id, position, text, source, correct, answer, reason FROM pool_responses WHERE pool = ?"
-        " ORDER BY rowid",
-        [head[0]],
-    ).fetchall()
-    return PoolRecord(task, name, [PoolRow(*row) for row in rows], json.loads(head[1]), json.loads(head[2]))
+    return int(head[0]), PoolRecord(task, name, [], json.loads(head[1]), json.loads(head[2]))
+
+
+def pool_examples(store: Store, key: int) -> list[str]:
+    """Ids of the examples that a pool answers, in the order they were given."""
+    query = "SELECT example_id FROM pool_responses WHERE pool = ? GROUP BY example_id ORDER BY min(rowid)"
+    return [example_id for (example_id,) in store.sql.execute(query, [key]).fetchall()]
+
+
+def pool_labelled(store: Store, key: int) -> bool:
+    """Whether every response of a pool has a label, or a reason for having none."""
+    query = "SELECT 1 FROM pool_responses WHERE pool = ? AND correct IS NULL AND reason = '' LIMIT 1"
+    return store.one(query, [key]) is None
+
+
+def pool_rows(store: Store, key: int, examples: Sequence[str]) -> list[PoolRow]:
+    """Rows of some of a pool's examples, in the order they were given."""
+    return _rows(store, "WHERE pool = ? AND example_id IN (SELECT unnest(?::VARCHAR[]))", [key, list(examples)])
+
+
+def _rows(store: Store, which: str, parameters: list[Any]) -> list[PoolRow]:
+    columns = "example_id, position, text, source, correct, answer, reason"
+    rows = store.sql.execute(f"SELECT {columns} FROM pool_responses {which} ORDER BY rowid", parameters).fetchall()
+    return [PoolRow(*row) for row in rows]

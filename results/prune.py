@@ -67,7 +67,7 @@ def plan_store(store: Store, drop: Collection[str], keep: Collection[str]) -> St
 def prune_store(store: Store, drop: Collection[str], keep: Collection[str]) -> StorePlan:
     """Delete, in one transaction, the runs `drop` but not `keep` with what nothing else uses; returns what went."""
     done = plan_store(store, drop, keep)
-    store.examples_changed()
+    store.examples.forget()
     with store.transaction():
         for statement in _DROP:
             store.sql.execute(statement)

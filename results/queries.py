@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -62,15 +63,29 @@ def candidates(store: Store) -> list[dict[str, Any]]:
     return rows
 
 
-def stored_rewards(store: Store, candidate: int, protocol: int, dataset: int) -> dict[tuple[str, int], float]:
-    """Scored rewards of one run's data: (example content id, response position) -> reward."""
+def stored_rewards(
+    store: Store, candidate: int, protocol: int, examples: Collection[str]
+) -> dict[tuple[str, int], float]:
+    """Scored rewards of some examples, given by content id: (example, response position) -> reward."""
+    names = {key: name for name, key in store.examples.keys(examples).items()}
     rows = store.sql.execute(
-        "SELECT e.id, w.response, w.reward FROM rewards w JOIN examples e ON e.key = w.example"
-        " WHERE w.candidate = ? AND w.protocol = ? AND w.reward IS NOT NULL AND w.example IN"
-        " (SELECT example FROM dataset_examples WHERE dataset = ?)",
-        [candidate, protocol, dataset],
+        "SELECT example, response, reward FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NOT NULL"
+        " AND example IN (SELECT unnest(?::INTEGER[]))",
+        [candidate, protocol, list(names)],
     ).fetchall()
-    return {(example, response): reward for example, response, reward in rows}
+    return {(names[example], response): reward for example, response, reward in rows}
+
+
+def progress(store: Store, candidate: int, protocol: int, dataset: int) -> tuple[int, int]:
+    """(responses with a reward, responses) of a run; those of an example that stands twice in the data count once."""
+    row = store.one(
+        "WITH d AS (SELECT DISTINCT example, len(labels) AS n FROM dataset_examples WHERE dataset = ?)"
+        " SELECT (SELECT count(*) FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NOT NULL"
+        " AND example IN (SELECT example FROM d)), (SELECT coalesce(sum(n), 0) FROM d)",
+        [dataset, candidate, protocol],
+    )
+    assert row is not None
+    return int(row[0]), int(row[1])
 
 
 def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
@@ -109,17 +124,24 @@ def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
         outcome=run["outcome"],
         metrics=json.loads(metrics[0]) if metrics else [],
         example_ids=links["example_id"].to_pylist(),
-        subsets=links["subset"].to_pylist(),
-        strata=links["stratum"].to_pylist(),
+        subsets=_texts(links["subset"].combine_chunks()),
+        strata=_texts(links["stratum"].combine_chunks()),
         clusters=links["cluster"].to_pylist(),
         weights=np.array(links["weight"].to_numpy()),
         offsets=offsets,
         rewards=rewards,
         scored=scored_mask,
         labels=labels.flatten().to_numpy().astype(np.int8),
-        answers=links["answers"].combine_chunks().flatten().to_pylist(),
+        answers=_texts(links["answers"].combine_chunks().flatten()),
         cut=cut,
     )
+
+
+def _texts(column: pa.Array) -> list[Any]:
+    """Texts that repeat, each held once."""
+    coded = column.dictionary_encode()
+    texts = [*coded.dictionary.to_pylist(), None]
+    return [texts[code] for code in pc.fill_null(coded.indices, len(texts) - 1).to_numpy()]
 
 
 def unscored_reason(store: Store, candidate: int, protocol: int, dataset: int) -> str:

@@ -20,10 +20,18 @@ class StoreError(ValueError):
     """The results database cannot do this. The text is one sentence for the user."""
 
 
+def canonical(value: Any) -> str:
+    """A value's canonical JSON: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def content_key(value: Any) -> str:
-    """SHA-256 (hex) of a value's canonical JSON: sorted keys, no spaces, UTF-8."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    """SHA-256 (hex) of a value's canonical JSON in UTF-8."""
+    return hashlib.sha256(_encoded(canonical(value))).hexdigest()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def storable(value: str) -> str:
@@ -81,10 +89,18 @@ class ExampleRecord:
             self._key.append(example_key(self.prompt, self.responses))
         return self._key[0]
 
+    def keyed(self, key: str) -> ExampleRecord:
+        """Itself, with the key that an earlier pass found."""
+        self._key[:] = [key]
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetRecord:
-    """A task's data as one run saw it: the examples in order, how metrics are made, where the bytes came from."""
+    """A task's data as one run saw it: the examples in order, how metrics are made, where the bytes came from.
+
+    `examples` may be read anew in every pass: none of their texts has to be in memory.
+    """
 
     task: str
     outcome: str  # accuracy | agreement | best_of_n
@@ -95,13 +111,25 @@ class DatasetRecord:
     missing: Sequence[str] = ()
     notes: Sequence[str] = ()
     partial: str = ""  # why a run on it is partial ("" = it is not): missing subsets, --limit
+    _key: list[str] = field(default_factory=list, init=False, repr=False, compare=False)  # computed once
 
     @property
     def key(self) -> str:
         """Identity: the examples with their labels and order, and the metrics (not where they came from)."""
-        rows = [link_content(e.example_id, e.key, e.labels, e.answers, e.subset, e.stratum, e.cluster)
-                for e in self.examples]  # fmt: skip
-        return dataset_key(self.task, self.outcome, rows, [dict(m) for m in self.metrics])
+        if not self._key:
+            rows = map(example_content, self.examples)
+            self._key.append(dataset_key(self.task, self.outcome, rows, self.metrics))
+        return self._key[0]
+
+    def keyed(self, key: str) -> DatasetRecord:
+        """Itself, with the key that an earlier pass found."""
+        self._key[:] = [key]
+        return self
+
+
+def example_content(e: ExampleRecord) -> list[Any]:
+    """What a record adds to its data set's identity."""
+    return link_content(e.example_id, e.key, e.labels, e.answers, e.subset, e.stratum, e.cluster)
 
 
 def link_content(
@@ -119,9 +147,17 @@ def link_content(
     return [storable(example_id), key, list(labels), known, storable(subset), storable(stratum), group]
 
 
-def dataset_key(task: str, outcome: str, rows: Sequence[Sequence[Any]], metrics: Sequence[Mapping[str, Any]]) -> str:
-    """Identity of a data set from its rows (`link_content`, in order) and its metrics."""
-    return content_key({"task": task, "outcome": outcome, "rows": rows, "metrics": metrics})
+def dataset_key(task: str, outcome: str, rows: Iterable[Sequence[Any]], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Identity of a data set from its rows (`link_content`, in order) and its metrics.
+
+    It is the `content_key` of {"metrics", "outcome", "rows", "task"}, hashed row by row.
+    """
+    metrics = [dict(m) for m in metrics]
+    digest = hashlib.sha256(_encoded(f'{{"metrics":{canonical(metrics)},"outcome":{canonical(outcome)},"rows":['))
+    for number, row in enumerate(rows):
+        digest.update(_encoded("," * (number > 0) + canonical(row)))
+    digest.update(_encoded(f'],"task":{canonical(task)}}}'))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def plan(store: Store) -> list[Finding]:
 def repair(store: Store) -> list[Finding]:
     """Act on every finding of `plan`, all or nothing; returns what was done."""
     done = plan(store)
-    store.examples_changed()
+    store.examples.forget()
     with store.transaction():
         for finding in sorted(done, key=lambda f: list(_REPAIRS).index(f.code)):
             _REPAIRS[finding.code](store)

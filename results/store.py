@@ -21,12 +21,12 @@ import duckdb
 import pyarrow as pa
 
 from results._errors import HeldError, explain, interrupted
-from results._tables import dump, examples_table, links_table, rewards_table
+from results._examples import Examples, add_examples, add_links
+from results._tables import dump, rewards_table
 from results.migrations import check_current, migrate
 from results.records import (
     CandidateRecord,
     DatasetRecord,
-    ExampleRecord,
     ProtocolRecord,
     RewardRecord,
     StoreError,
@@ -38,6 +38,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
+_CHECKPOINT, _TRIMMED = "4MB", "1MB"  # of a store that stays small: log before a checkpoint; what may stay cached
 
 
 def utc_now() -> datetime:
@@ -133,7 +134,25 @@ class Store:
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         self.sql = connection
         self.path = path
-        self._examples: dict[str, int] = {}
+        self.examples = Examples(self)
+        self._small = False
+
+    def stay_small(self) -> None:
+        """From now on this process' memory does not grow with what the database holds: see `trim`.
+
+        Checkpoints come early, and leave it to other processes to merge row groups, which they would read whole.
+        """
+        self.sql.execute(f"SET checkpoint_threshold = '{_CHECKPOINT}'")
+        self.sql.execute("SET max_vacuum_tasks = 0")
+        self._small = True
+
+    def trim(self) -> None:
+        """Forget cached blocks, in a store that stays small. No statement runs under the low limit, so none fails."""
+        if self._small:
+            with self.sql.cursor() as other:  # a failure must not end this connection's transaction
+                with suppress(duckdb.Error):  # some blocks are in use: the others are gone
+                    other.execute(f"SET memory_limit = '{_TRIMMED}'")
+                other.execute("RESET memory_limit")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -196,45 +215,36 @@ class Store:
             "notes": dump(list(record.notes)),
             "partial": record.partial,
         }
-        with self.transaction():
-            found = self._find("datasets", record.key)
-            if found is not None:
-                sets = ", ".join(f"{name} = ?" for name in shown)
+        content_id = record.key
+        found = self._find("datasets", content_id)
+        if found is not None:
+            sets = ", ".join(f"{name} = ?" for name in shown)
+            with self.transaction():
                 self.sql.execute(f"UPDATE datasets SET {sets} WHERE key = ?", [*shown.values(), found])
-                return found
-            about = {"task": record.task, "outcome": record.outcome, "metrics": dump([dict(m) for m in record.metrics])}
-            key = self._insert("datasets", record.key, **about, **shown)
-            self._add_examples(key, record.examples)
+            return found
+        numbers = add_examples(self, record.examples)
+        about = {"task": record.task, "outcome": record.outcome, "metrics": dump([dict(m) for m in record.metrics])}
+        with self.transaction():
+            key = self._insert("datasets", content_id, **about, **shown)
+            add_links(self, key, record.examples, numbers)
         return key
 
-    def _add_examples(self, dataset: int, examples: Sequence[ExampleRecord]) -> None:
-        self.examples_changed()
-        self.with_arrow(
-            examples_table(examples),
-            "INSERT INTO examples SELECT (SELECT coalesce(max(key), 0) FROM examples) + row_number() OVER (),"
-            " id, prompt, responses FROM incoming WHERE id NOT IN (SELECT id FROM examples)",
-        )
-        self.with_arrow(
-            links_table(examples),
-            f"INSERT INTO dataset_examples SELECT {dataset}, position, e.key, example_id, subset, stratum, weight,"
-            " cluster, labels, answers, sources, reasons FROM incoming JOIN examples e USING (id) ORDER BY position",
-        )
-
-    def with_arrow(self, table: pa.Table, statement: str, parameters: Sequence[Any] = ()) -> None:
-        """Run one statement that reads `table` under the name `incoming`."""
+    def with_arrow(self, table: pa.Table, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Run one statement that reads `table` under the name `incoming`; returns how many rows it changed."""
         self.sql.register("incoming", table)
         try:
-            self.sql.execute(statement, list(parameters)).fetchall()
+            rows = self.sql.execute(statement, list(parameters)).fetchall()
+            return int(rows[0][0]) if rows else 0
         finally:
             self.sql.unregister("incoming")
 
-    def add_rewards(self, candidate: int, protocol: int, rewards: Sequence[RewardRecord]) -> None:
-        """Commit one batch. A scored key is never overwritten; an unscored one is replaced.
+    def add_rewards(self, candidate: int, protocol: int, rewards: Sequence[RewardRecord]) -> int:
+        """Commit one batch; returns how many are new. A scored key is never overwritten; an unscored one is replaced.
 
         Raises StoreError (and stores nothing) for a reward that is not finite, an unscored one without a reason,
         an unknown example, or one key twice in the batch.
         """
-        table = rewards_table(rewards, self._example_keys({r.example_key for r in rewards}))
+        table = rewards_table(rewards, self.examples.keys({r.example_key for r in rewards}))
         keys = [candidate, protocol]
         with self.transaction():
             if self.one("SELECT 1 FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL LIMIT 1", keys):
@@ -244,22 +254,12 @@ class Store:
                     " AND (example, response) IN (SELECT (example, response) FROM incoming)",
                     keys,
                 )
-            self.with_arrow(
+            return self.with_arrow(
                 table,
                 "INSERT INTO rewards SELECT ?, ?, * FROM incoming i WHERE NOT EXISTS (SELECT 1 FROM rewards r WHERE"
                 " r.candidate = ? AND r.protocol = ? AND r.example = i.example AND r.response = i.response)",
                 [*keys, *keys],
             )
-
-    def examples_changed(self) -> None:
-        """Forget keys of examples: rows were added or removed."""
-        self._examples = {}
-
-    def _example_keys(self, wanted: set[str]) -> dict[str, int]:
-        """Integer keys of examples by content id."""
-        if not wanted <= self._examples.keys():
-            self._examples = dict(self.sql.execute("SELECT id, key FROM examples").fetchall())
-        return self._examples
 
     def start_run(
         self, candidate: int, protocol: int, dataset: int, environment: int, *, seed: int, command: str

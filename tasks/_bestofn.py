@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
-from tasks._types import Example, Message, Pool, PoolNeededError, Response, TaskError
+from tasks._types import Example, Message, Pool, PoolNeededError, StoredRows, TaskError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,34 @@ def pool_needed(task: str) -> PoolNeededError:
     )
 
 
-def pool_examples(problems: Sequence[Problem], pool: Pool, subset: str) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+class PoolExamples(Sequence[Example]):
+    """Examples of problems that a pool answers, made when they are asked for."""
+
+    def __init__(self, problems: Sequence[Problem], pool: Pool, subset: str) -> None:
+        self._problems, self._pool, self._subset = problems, pool, subset
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def __iter__(self) -> Iterator[Example]:
+        return self._of(self._problems)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> PoolExamples: ...
+    def __getitem__(self, index: int | slice) -> Example | PoolExamples:
+        if isinstance(index, slice):
+            return PoolExamples(self._problems[index], self._pool, self._subset)
+        return next(self._of([self._problems[index]]))
+
+    def _of(self, problems: Sequence[Problem]) -> Iterator[Example]:
+        rows = self._pool.read(problem.id for problem in problems)
+        for problem, (_, responses) in zip(problems, rows, strict=True):
+            yield Example(problem.id, problem.prompt, responses, self._subset)
+
+
+def pool_examples(problems: Sequence[Problem], pool: Pool, subset: str) -> tuple[PoolExamples, tuple[str, ...]]:
     """Examples of the problems that the pool answers, in the task's order, and what is missing (for the record)."""
     known = {problem.id for problem in problems}
     strange = [example_id for example_id in pool.rows if example_id not in known]
@@ -46,15 +74,16 @@ def pool_examples(problems: Sequence[Problem], pool: Pool, subset: str) -> tuple
             f"pool '{pool.name}' answers example '{strange[0]}', which {pool.task} does not have "
             f"(it has {len(known)} examples, '{problems[0].id}' to '{problems[-1].id}')"
         )
-    answered = [problem for problem in problems if pool.rows.get(problem.id)]
+    answered = [problem for problem in problems if problem.id in pool.rows]
     if not answered:
         raise TaskError(f"pool '{pool.name}' has no responses at all")
     left_out = len(problems) - len(answered)
     missing = (f"{left_out} of {len(problems)} problems (no responses in the pool)",) if left_out else ()
-    examples = (Example(p.id, p.prompt, tuple(pool.rows[p.id]), subset) for p in answered)
-    return tuple(examples), missing
+    return PoolExamples(answered, pool, subset), missing
 
 
-def is_labelled(rows: Mapping[str, Sequence[Response]]) -> bool:
+def is_labelled(pool: Pool) -> bool:
     """True when every response has been looked at: it has a verdict, or a reason for having none."""
-    return all(r.correct is not None or r.reason for responses in rows.values() for r in responses)
+    if isinstance(pool.rows, StoredRows):
+        return pool.rows.labelled
+    return all(r.correct is not None or r.reason for responses in pool.rows.values() for r in responses)

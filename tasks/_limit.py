@@ -19,17 +19,18 @@ def limit_examples(data: TaskData, limit: int, seed: int) -> TaskData:
         raise TaskError(f"--limit must be at least 1, not {limit}")
     if limit >= len(data.examples):
         return data
+    drawn = [(_draw(example, seed), index, example.subset) for index, example in enumerate(data.examples)]
     queues: dict[str, list[int]] = {}
-    for index in sorted(range(len(data.examples)), key=lambda i: _draw(data.examples[i], seed)):
-        queues.setdefault(data.examples[index].subset, []).append(index)
-    order = list(dict.fromkeys(example.subset for example in data.examples))
+    for _, index, subset in sorted(drawn):
+        queues.setdefault(subset, []).append(index)
+    order = list(dict.fromkeys(subset for _, _, subset in drawn))
     chosen: list[int] = []
     depth = 0
     while len(chosen) < limit:
         chosen += [queues[subset][depth] for subset in order if depth < len(queues[subset])]
         depth += 1
-    keep = sorted(chosen[:limit])
-    return replace(data, examples=tuple(data.examples[i] for i in keep))
+    keep = set(chosen[:limit])
+    return replace(data, examples=tuple(example for i, example in enumerate(data.examples) if i in keep))
 
 
 def _draw(example: Example, seed: int) -> bytes:

@@ -6,10 +6,13 @@ Nothing here scores or judges: rewards come from harness, outcomes and statistic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
+
+_TOGETHER = 256  # examples of a stored pool that are read at a time
 
 
 class TaskError(ValueError):
@@ -81,15 +84,36 @@ class Source:
     pinned: bool
 
 
+@runtime_checkable
+class StoredRows(Protocol):
+    """Rows of a pool that are not in memory: best read many at a time."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every response has a verdict, or a reason for having none."""
+        ...
+
+    def many(self, ids: Sequence[str]) -> Mapping[str, tuple[Response, ...]]:
+        """Responses of some examples."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """The responses a policy sampled for a Best-of-N task: example id -> responses, in sampling order."""
 
     task: str
     name: str
-    rows: Mapping[str, tuple[Response, ...]]
+    rows: Mapping[str, tuple[Response, ...]]  # in memory, or StoredRows
     source: Source
     settings: Mapping[str, str] = field(default_factory=dict)  # policy, sampling parameters, ... as recorded
+
+    def read(self, ids: Iterable[str] | None = None) -> Iterator[tuple[str, tuple[Response, ...]]]:
+        """Examples (all, or these) with their responses, in order; of stored rows a few at a time are in memory."""
+        wanted = iter(self.rows if ids is None else ids)
+        while some := list(islice(wanted, _TOGETHER)):
+            found = self.rows.many(some) if isinstance(self.rows, StoredRows) else self.rows
+            yield from ((example_id, found[example_id]) for example_id in some)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +135,7 @@ class TaskData:
 
     task: str
     outcome: Outcome  # of the headline metric `score`
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]  # those of a stored pool are read anew in every pass
     metrics: tuple[Metric, ...]  # "subset/*" metrics are implied; best_of_n keys too
     sources: tuple[Source, ...]
     options: Mapping[str, str] = field(default_factory=dict)

@@ -93,7 +93,7 @@ class Gsm8kBestOfN:
             notes += more
         else:
             pool = request.pool
-        if not is_labelled(pool.rows):
+        if not is_labelled(pool):
             pool = _label(pool, questions)
         examples, missing = pool_examples(questions.problems, pool, "gsm8k")
         return TaskData(
@@ -176,7 +176,7 @@ def _count_note(questions: Questions) -> list[str]:
 
 def _label(pool: Pool, questions: Questions) -> Pool:
     return replace(
-        pool, rows={key: tuple(_judge(r, questions.gold.get(key)) for r in rows) for key, rows in pool.rows.items()}
+        pool, rows={key: tuple(_judge(r, questions.gold.get(key)) for r in rows) for key, rows in pool.read()}
     )
 
 

@@ -88,9 +88,9 @@ class MbppBestOfN:
         _check_variant(request.pool, options["variant"])
         found = _problems(request)
         examples, missing = pool_examples(found.problems, request.pool, f"mbpp-{options['variant']}")
-        unknown = [r for example in examples for r in example.responses if r.correct is None]
+        unknown = [r.reason for example in examples for r in example.responses if r.correct is None]
         if unknown:
-            missing = (*missing, f"{len(unknown)} programs without a verdict ({unknown[0].reason or 'never run'})")
+            missing = (*missing, f"{len(unknown)} programs without a verdict ({unknown[0] or 'never run'})")
         return TaskData(
             task="mbpp_bon",
             outcome="best_of_n",

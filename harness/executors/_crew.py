@@ -177,14 +177,13 @@ class Crew:
             raise ScoringError(f"{lot.candidate.name}: two workers would score it differently ({shown}): fix them")
 
     def _pieces(self, job: Job, value: Opened, machine: Mapping[str, Any]) -> list[Piece]:
-        stored = self._runs.start(job, value.protocol, machine).keys()
+        left = self._runs.start(job, value.protocol, machine)
         if job.work not in self._chunks:
-            self._chunks[job.work] = cut(job.work.requests, self._place.workers)
+            self._chunks[job.work] = cut(list(job.work.requests), self._place.workers)
         pieces = []
-        for chunk in self._chunks[job.work]:
-            keys = {(r.example_key, r.response) for r in chunk}
-            done = frozenset(keys & stored)
-            if len(done) < len(keys):
+        for chunk in self._chunks[job.work] if left else ():
+            done = frozenset(self._runs.done(job, chunk))
+            if len(done) < len(chunk):
                 pieces.append(Piece(job, chunk, done))
         self._left[job] = sum(len(piece.chunk) - len(piece.done) for piece in pieces)
         return pieces

@@ -6,37 +6,61 @@ name is its name on the command line. `harness.executors.local` is the smallest 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol
 
 from harness.candidate import Candidate
 from harness.scoring._types import BatchReport, Request, ScoringOptions
-from results.records import DatasetRecord, RewardRecord
+from results.records import DatasetRecord, ExampleRecord, RewardRecord
 from tasks._types import Message
 
 Key = tuple[str, int]  # example key, position of the response
 
 
+WINDOW = 4_000_000  # characters, about a million tokens: what the last batch of a window lacks is less than a per cent
+
+
 class Work:
-    """A data set as all candidates share it: its requests are made once, in the data set's order."""
+    """A data set as all candidates share it: its responses in windows of a bounded size, read anew in every pass."""
 
     def __init__(self, data: DatasetRecord) -> None:
         self.data = data
 
-    @cached_property
-    def requests(self) -> list[Request]:
-        """One request a response; an example that stands twice in the data set is scored once."""
-        unique = {e.key: e for e in self.data.examples}
-        return [
-            Request(
-                key, i, tuple(Message(role, text) for role, text in e.prompt), response, self.data.task, e.example_id
-            )
-            for key, e in unique.items()
-            for i, response in enumerate(e.responses)
-        ]
+    def windows(self) -> Iterator[list[Request]]:
+        """Requests of whole examples, in the data set's order; a window holds at most WINDOW characters.
+
+        They are the same windows in every pass. An example longer than that is a window alone.
+        """
+        window: list[Request] = []
+        held = 0
+        for key, example in self._examples():
+            prompt = tuple(Message(role, text) for role, text in example.prompt)
+            length = sum(len(m.content) for m in prompt) + sum(map(len, example.responses))
+            if window and held + length > WINDOW:
+                yield window
+                window, held = [], 0
+            about = self.data.task, example.example_id
+            window += [Request(key, i, prompt, text, *about) for i, text in enumerate(example.responses)]
+            held += length
+        if window:
+            yield window
+
+    @property
+    def requests(self) -> Iterator[Request]:
+        """All requests, one after the other."""
+        return (request for window in self.windows() for request in window)
+
+    def _examples(self) -> Iterator[tuple[str, ExampleRecord]]:
+        """Each example once, with its key; 32 bytes of it are remembered."""
+        seen: set[bytes] = set()
+        for example in self.data.examples:
+            key = example.key
+            known = len(seen)
+            seen.add(bytes.fromhex(key))
+            if len(seen) > known:
+                yield key, example
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +75,20 @@ class Job:
 
 
 class Runs(Protocol):
-    """What an executor tells about its jobs, from the thread that called `execute`. Each job: start, store*, finish."""
+    """What an executor tells about its jobs, from the thread that called `execute`.
 
-    def start(
-        self, job: Job, protocol: Mapping[str, Any], machine: Mapping[str, Any] | None = None
-    ) -> Mapping[Key, float]:
+    Each job: start, (done, store*)*, finish.
+    """
+
+    def start(self, job: Job, protocol: Mapping[str, Any], machine: Mapping[str, Any] | None = None) -> int:
         """The job's backend is open: its protocol, and the environment it runs in (None: this process).
 
-        Returns the rewards that are stored already; they need not be scored.
+        Returns how many responses have no reward yet.
         """
+        ...
+
+    def done(self, job: Job, requests: Sequence[Request]) -> Collection[Key]:
+        """Which of these requests of a started job need not be scored."""
         ...
 
     def store(self, job: Job, batch: Sequence[RewardRecord]) -> None:

@@ -21,6 +21,7 @@ class LocalExecutor:
         self._given = backend
         self._open = OpenBackend(options.backend, replace(options.scoring, on_batch=self._report))
         self._now: tuple[Job, Runs] | None = None
+        self._left = 0  # responses of later windows without a reward
 
     def __enter__(self) -> LocalExecutor:
         return self
@@ -31,21 +32,37 @@ class LocalExecutor:
     def execute(self, jobs: Sequence[Job], runs: Runs) -> None:
         for job, following in zip(jobs, [*jobs[1:], None], strict=False):  # strict would refuse no jobs at all
             backend = self._given or self._open.of(job.candidate)
-            done = runs.start(job, backend.protocol())
-            self._now, failure = (job, runs), ""
-            if following is not None and following.work is not job.work and _same_model(job, following):
-                getattr(backend, "prepare", _nothing)(following.work.requests)
+            self._now, self._left, failure = (job, runs), runs.start(job, backend.protocol()), ""
+            coming = following if following is not None and _same_model(job, following) else None
             try:
-                for batch in backend.score(job.work.requests, done.keys()):
-                    runs.store(job, batch)
+                if self._left:
+                    self._score(backend, job, coming, runs)
             except RunFailed as error:
                 failure = str(error)
             runs.finish(job, failure)
 
+    def _score(self, backend: Backend, job: Job, coming: Job | None, runs: Runs) -> None:
+        """Window by window; while one is scored, the next one (of the job that is coming, at the end) is prepared."""
+        getattr(backend, "check", _nothing)(job.work.requests)
+        windows = job.work.windows()
+        ahead = iter(()) if coming is None else coming.work.windows()
+        window = next(windows, None)
+        while window is not None:
+            following = next(windows, None)
+            done = runs.done(job, window)
+            if len(done) < len(window):
+                self._left -= len(window) - len(done)
+                prepared = following or next(ahead, None)
+                if prepared is not None:
+                    getattr(backend, "prepare", _nothing)(prepared)
+                for batch in backend.score(window, done):
+                    runs.store(job, batch)
+            window = following
+
     def _report(self, batch: BatchReport) -> None:
         if self._now is not None:
             job, runs = self._now
-            runs.report(job, batch)
+            runs.report(job, replace(batch, left=batch.left + self._left))
 
 
 def _same_model(job: Job, following: Job) -> bool:

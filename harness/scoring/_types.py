@@ -37,7 +37,7 @@ class BatchReport:
     computed: int  # tokens that went through the model, padding included
     seconds: float
     budget: int  # tokens a batch may have at this moment (halved when memory runs out, grown back later)
-    left: int  # responses still to come in this call
+    left: int  # responses still to come: a backend counts those of its call, an executor adds those of later ones
     memory: int = 0  # bytes: peak on the GPU, or of the process
     gpu: int | None = None  # per cent of the last moment in which the GPU was busy; None where that is not known
 
@@ -68,8 +68,9 @@ class ScoringOptions:
 class Backend(Protocol):
     """An open backend for one candidate. Opening is cheap: weights are loaded by the first `score` that needs them.
 
-    A backend may also have `follow(candidate)`, to become the next merge of a sweep in its live model, and
-    `prepare(requests)`, to get ready in the background for what will be scored next.
+    A backend may also have `follow(candidate)`, to become the next merge of a sweep in its live model,
+    `prepare(requests)`, to get ready in the background for what will be scored next, and `check(requests)`, to see
+    (and refuse) all of a task's requests before the first is scored.
     """
 
     def protocol(self) -> Mapping[str, Any]:
@@ -79,7 +80,8 @@ class Backend(Protocol):
     def score(self, requests: Sequence[Request], done: Collection[tuple[str, int]]) -> Iterator[list[RewardRecord]]:
         """Yield finished batches. Requests whose (example_key, response) is in `done` need no reward.
 
-        Batches are planned over all requests, whatever is done, so that a resumed run repeats the same batches
-        and ends with the same bits.
+        A task comes in windows of whole examples, one call each, the same ones in every run. Batches are planned over
+        all requests of the call, whatever is done, so that a resumed run repeats the same batches and ends with the
+        same bits.
         """
         ...

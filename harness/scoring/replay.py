@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,12 @@ class ReplayBackend:
 
     def score(self, requests: Sequence[Request], done: Collection[tuple[str, int]]) -> Iterator[list[RewardRecord]]:
         """Yields what is `done` too: the runner compares it with what is stored under this candidate's name."""
-        self._check(requests)
-        records = [self._record(r) for r in requests]
         del done
-        for start in range(0, len(records), BATCH):
-            yield records[start : start + BATCH]
+        for start in range(0, len(requests), BATCH):
+            yield [self._record(r) for r in requests[start : start + BATCH]]
 
-    def _check(self, requests: Sequence[Request]) -> None:
+    def check(self, requests: Iterable[Request]) -> None:
+        """The file fits the task: nothing is stored before all of it is known to. Raises ScoringError."""
         size: dict[tuple[str, str], int] = {}
         for r in requests:
             size[r.task, r.example_id] = max(size.get((r.task, r.example_id), 0), r.response + 1)

@@ -13,6 +13,8 @@ from results import queries
 from results.records import CandidateRecord, ProtocolRecord, RewardRecord, StoreError
 from results.store import Store, open_store
 
+KEYS = [example(i).key for i in range(4)]
+
 
 def _keys(store: Store, count: int = 3) -> tuple[int, int, int]:
     candidate = store.add_candidate(CandidateRecord("id of m", "m", "checkpoint"))
@@ -38,34 +40,34 @@ def test_a_renamed_candidate_keeps_its_rows(store: Store) -> None:
 
 
 def test_a_scored_reward_is_never_overwritten(store: Store) -> None:
-    candidate, protocol, data = _keys(store)
+    candidate, protocol, _ = _keys(store)
     store.add_rewards(candidate, protocol, rewards(dataset()))
     store.add_rewards(candidate, protocol, rewards(dataset(), offset=100))
-    assert sorted(queries.stored_rewards(store, candidate, protocol, data).values()) == [0, 1, 2, 3, 4, 5]
+    assert sorted(queries.stored_rewards(store, candidate, protocol, KEYS).values()) == [0, 1, 2, 3, 4, 5]
     assert store.sql.execute("SELECT reward FROM rewards ORDER BY 1").fetchall() == [(float(i),) for i in range(6)]
 
 
 def test_another_protocol_or_candidate_is_scored_anew(store: Store) -> None:
-    candidate, protocol, data = _keys(store)
+    candidate, protocol, _ = _keys(store)
     store.add_rewards(candidate, protocol, rewards(dataset()))
     other = store.add_protocol(ProtocolRecord({"backend": "fake", "dtype": "bfloat16"}))
-    assert queries.stored_rewards(store, candidate, other, data) == {}
+    assert queries.stored_rewards(store, candidate, other, KEYS) == {}
     another = store.add_candidate(CandidateRecord("id of n", "m", "checkpoint"))
-    assert queries.stored_rewards(store, another, protocol, data) == {}
-    assert len({example for example, _ in queries.stored_rewards(store, candidate, protocol, data)}) == 3
+    assert queries.stored_rewards(store, another, protocol, KEYS) == {}
+    assert len({example for example, _ in queries.stored_rewards(store, candidate, protocol, KEYS)}) == 3
 
 
 def test_a_failed_reward_is_no_score_and_is_replaced(store: Store) -> None:
     candidate, protocol, data = _keys(store, 1)
     key = example(0).key
     store.add_rewards(candidate, protocol, [RewardRecord(key, 0, None, reason="out of memory")])
-    assert queries.stored_rewards(store, candidate, protocol, data) == {}
+    assert queries.stored_rewards(store, candidate, protocol, KEYS) == {}
     assert queries.unscored_reason(store, candidate, protocol, data) == "out of memory"
     store.add_rewards(candidate, protocol, [RewardRecord(key, 0, None, reason="still out of memory")])
     assert queries.unscored_reason(store, candidate, protocol, data) == "still out of memory"
     store.add_rewards(candidate, protocol, [RewardRecord(key, 0, 0.5)])
     store.add_rewards(candidate, protocol, [RewardRecord(key, 0, None, reason="late failure")])
-    assert queries.stored_rewards(store, candidate, protocol, data) == {(key, 0): 0.5}
+    assert queries.stored_rewards(store, candidate, protocol, KEYS) == {(key, 0): 0.5}
     assert _count(store, "rewards") == 1
 
 
@@ -105,7 +107,7 @@ def test_an_example_shared_by_two_data_sets_is_scored_once(store: Store) -> None
     candidate, protocol, _ = _keys(store)
     store.add_rewards(candidate, protocol, rewards(dataset()))
     larger = store.add_dataset(dataset(4))
-    assert len({example for example, _ in queries.stored_rewards(store, candidate, protocol, larger)}) == 3
+    assert queries.progress(store, candidate, protocol, larger) == (6, 8)
     assert _count(store, "examples") == 4
 
 
@@ -117,6 +119,7 @@ def test_an_example_twice_in_a_data_set_keeps_both_places(store: Store) -> None:
     read = queries.run_rewards(store, row)
     assert list(read.example_ids) == ["0", "1", "again"]
     assert read.rewards.tolist() == [0, 1, 2, 3, 0, 1]
+    assert queries.progress(store, row["candidate_key"], row["protocol_key"], key) == (4, 4)  # scored once
 
 
 def test_rewards_come_back_in_the_data_sets_order(store: Store) -> None:

@@ -62,7 +62,7 @@ def test_examples_that_the_file_lacks_are_unscored_with_a_reason(tmp_path: Path)
 )
 def test_bad_reward_files_are_named_by_file_and_line(tmp_path: Path, rows: list[Any], sentence: str) -> None:
     with pytest.raises(ScoringError) as caught:
-        rewards(opened(write(tmp_path / "r.jsonl", *rows)), ASKED)
+        opened(write(tmp_path / "r.jsonl", *rows)).check(iter(ASKED))
     assert sentence in str(caught.value)
 
 
