@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks._types import Metric
+from tasks._types import LoadRequest, Metric
 
 WriteRows = Callable[..., Path]
 
@@ -25,6 +25,30 @@ def write_rows(tmp_path: Path) -> WriteRows:
         return path
 
     return write
+
+
+@pytest.fixture
+def mbpp_problem() -> Callable[..., dict[str, object]]:
+    """mbpp_problem(11, ...) -> one row of mbpp.jsonl, fields changed at will."""
+
+    def make(task_id: int, **changes: object) -> dict[str, object]:
+        base = {
+            "task_id": task_id,
+            "text": f"Write f{task_id}.",
+            "code": "def f():\r\n  return 1",
+            "test_setup_code": "",
+            "test_list": [f"assert f{task_id}() == 1", f"assert f{task_id}(1) == 2"],
+            "challenge_test_list": [],
+        }
+        return base | changes
+
+    return make
+
+
+@pytest.fixture
+def mbpp(write_rows: WriteRows, mbpp_problem: Callable[..., dict[str, object]]) -> LoadRequest:
+    """Four problems of MBPP, two of them of the test split (11 and 12)."""
+    return LoadRequest(file=write_rows("mbpp.jsonl", [mbpp_problem(i) for i in (12, 11, 10, 600)]))
 
 
 @pytest.fixture
