@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from stored import dataset, example
 
-from results.records import ProtocolRecord, content_key
+from results.records import ProtocolRecord, content_key, dataset_key
 
 
 def test_the_key_is_sha256_of_canonical_json() -> None:
@@ -67,3 +67,11 @@ def test_every_protocol_setting_makes_another_protocol(setting: str) -> None:
 
 def test_lone_surrogates_have_a_key() -> None:
     assert example(0, responses=["\ud800", "b"]).key != example(0, responses=["", "b"]).key
+
+
+def test_a_data_set_is_hashed_row_by_row_to_the_key_of_the_whole() -> None:
+    rows = [["1", "ab", [True, None], [None, "7"], "s", "", None], ["[]", "\ud800", [], [], "", "", "c"]]
+    metrics = [{"key": "score", "parts": [["subset/s", None]], "outcome": "accuracy"}]
+    for some in (rows, rows[:1], []):
+        whole = content_key({"task": "t [] \"rows\":[", "outcome": "accuracy", "rows": some, "metrics": metrics})
+        assert dataset_key("t [] \"rows\":[", "accuracy", iter(some), metrics) == whole

@@ -174,3 +174,15 @@ def test_what_was_committed_is_there_in_the_next_process(path: Path) -> None:
         fill(store, dataset())
     with open_store(path, read_only=True) as store:
         assert _count(store, "rewards") == 6
+
+
+def test_a_store_that_stays_small_forgets_what_it_read_even_within_a_transaction(store: Store) -> None:
+    store.stay_small()
+    texts = [example(i, responses=["x" * 50_000, f"{i} " * 20_000]) for i in range(100)]
+    with store.transaction():
+        store.sql.execute("INSERT INTO environments VALUES (1, 'e', '{}')")
+        store.trim()
+    run = fill(store, dataset(examples=texts))
+    store.trim()
+    assert _count(store, "environments") == 2
+    assert queries.run_rewards(store, next(r for r in queries.runs(store) if r["key"] == run)).scored.all()
