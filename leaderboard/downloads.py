@@ -1,7 +1,8 @@
 """The numbers of every view as files: CSV, JSON and Parquet with the same columns, full precision, fractions.
 
-`scores` is every metric of every run, `pairs` the significance matrices, `sweeps` the lambda curves, `history`
-all nights. Text cells that a spreadsheet would run as a formula get an apostrophe in CSV.
+`scores` is every metric of every run, `pairs` the significance matrices, `sweeps` the lambda curves, `choices` the
+best lambdas with their honest effects, `history` all nights. The compare page writes its own list, in the browser.
+Text cells that a spreadsheet would run as a formula get an apostrophe in CSV.
 """
 
 from __future__ import annotations
@@ -16,17 +17,24 @@ from typing import Any
 from leaderboard.board import Entry, TaskBoard
 from leaderboard.history import History
 from leaderboard.pages._common import Site
+from leaderboard.pages.sweeps import Choice
 
 FORMATS = ("csv", "json", "parquet")
 Row = dict[str, Any]
 
 
-def write_downloads(folder: Path, site: Site, history: History) -> dict[str, list[str]]:
-    """Write all tables into `folder`/data; returns the files by table, empty tables left out."""
+def write_downloads(
+    folder: Path, site: Site, history: History, chosen: Mapping[str, Sequence[Choice]]
+) -> dict[str, list[str]]:
+    """Write all tables into `folder`/data; returns the files by table, empty tables left out.
+
+    `chosen` is what `leaderboard.pages.sweeps.choices` says of each sweep, by reward model.
+    """
     tables = {
         "scores": list(score_rows(site)),
         "pairs": list(pair_rows(site)),
         "sweeps": list(sweep_rows(site)),
+        "choices": list(choice_rows(site, chosen)),
         "history": list(history_rows(history)),
     }
     (folder / "data").mkdir(exist_ok=True)
@@ -156,6 +164,16 @@ def sweep_rows(site: Site) -> Iterable[Row]:
 
 def _points(entry: Entry | None) -> Mapping[str, Any]:
     return entry.scores if entry else {}
+
+
+def choice_rows(site: Site, chosen: Mapping[str, Sequence[Choice]]) -> Iterable[Row]:
+    """The best lambda of every recipe and metric that could be held against lambda 0."""
+    fields = ("p", "mde", "effect", "low", "high", "bias_corrected", "optimistic")
+    for sweep in site.board.sweeps:
+        for c in chosen.get(sweep.rm_id, ()):
+            if c.found is not None:
+                what = {"reward_model": sweep.rm, "recipe": c.recipe, "task": c.task, "metric": c.key}
+                yield what | {"best_lambda": c.lam} | {field: getattr(c.found, field) for field in fields}
 
 
 def history_rows(history: History) -> Iterable[Row]:

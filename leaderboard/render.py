@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from leaderboard import view
+from leaderboard._candidates import Sweep
 from leaderboard._publish import publish
 from leaderboard.board import Board, build_board
 from leaderboard.downloads import write_downloads
@@ -31,7 +32,7 @@ from leaderboard.pages.history import history_page
 from leaderboard.pages.nights import nights_page
 from leaderboard.pages.overview import LEVELS, overview, sweep_name
 from leaderboard.pages.provenance import provenance
-from leaderboard.pages.sweeps import sweep_page
+from leaderboard.pages.sweeps import Choice, choices, sweep_page
 from leaderboard.pages.task import task_page
 from leaderboard.shards import TaskShards, write_shards
 from results import queries
@@ -138,7 +139,8 @@ def _write_pages(
     nights: Sequence[Night],
     notify: Callable[[str], None],
 ) -> None:
-    downloads = write_downloads(folder, site, history)
+    chosen = {sweep.rm_id: _choices(site, sweep, notify) for sweep in site.board.sweeps}
+    downloads = write_downloads(folder, site, history, chosen)
     pages = Pages(folder, site, downloads, [("nights.html", "Nights")] if nights else [])
     if nights:
         pages.write("nights.html", "Nights", nights_page(nights))
@@ -147,7 +149,7 @@ def _write_pages(
         file = site.task_files[task.name]
         pages.write(file, task.name, task_page(site, task), template="task.html.j2", scripts=["common.js", "matrix.js"])
     for sweep in site.board.sweeps:
-        page = sweep_page(site, sweep, notify)
+        page = sweep_page(site, sweep, chosen[sweep.rm_id])
         pages.write(site.sweep_files[sweep.rm_id], f"Sweep of {page['rm']}", page, template="sweep.html.j2")
     notify("writing pages")
     for level in LEVELS:
@@ -159,6 +161,11 @@ def _write_pages(
     comparison = compare_page(site, shards)
     scripts = ["common.js", "compare.js"] if comparison["tasks"] else ["common.js"]
     pages.write("compare.html", "Compare", comparison, scripts=scripts, files_allowed=True)
+
+
+def _choices(site: Site, sweep: Sweep, notify: Callable[[str], None]) -> list[Choice]:
+    notify(f"{sweep_name(site, sweep)}: choosing λ honestly")
+    return choices(site.board, sweep)
 
 
 class Pages:

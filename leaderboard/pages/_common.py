@@ -54,9 +54,9 @@ class Site:
         return self.names[candidate.id]
 
     def sources(self, task: TaskBoard) -> list[Mapping[str, Any]]:
-        """Where the task's ranked data came from, each source once."""
+        """Where the task's ranked data came from, each source once; `other`: not the published file."""
         seen = {str(s.get("sha256")): s for e in (task.ranked or task.apart) for s in e.run["sources"]}
-        return list(seen.values())
+        return [{**s, "other": unlike_published(s, task.name)} for s in seen.values()]
 
 
 def unique_names(candidates: Iterable[Candidate]) -> dict[str, str]:
@@ -75,6 +75,12 @@ def unique_files(names: Iterable[str], prefix: str) -> dict[str, str]:
         taken[stem] += 1
         files[name] = f"{prefix}-{stem}{f'-{taken[stem]}' if taken[stem] > 1 else ''}.html"
     return files
+
+
+def unlike_published(source: Mapping[str, Any], task: str) -> bool:
+    """Whether data that have a published file are another one; a task or a pool of one's own has none."""
+    name = str(source.get("name"))
+    return not source.get("pinned") and name != task and not name.startswith("pool ")
 
 
 def run_anchor(entry: Entry) -> str:

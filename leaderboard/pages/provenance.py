@@ -33,7 +33,7 @@ def _run(site: Site, task: TaskBoard, e: Entry) -> dict[str, Any]:
             ("Candidate", f"{run['candidate_id']} ({run['kind']})"),
             *_recipe(e),
             ("Data set", run["dataset_id"]),
-            *(("Source", _source(s)) for s in run["sources"]),
+            *(("Source", _source(s, task.name)) for s in run["sources"]),
             ("Options", _pairs(run["options"])),
             ("Protocol", f"{run['protocol_id']} · {_pairs(run['protocol'])}"),
             ("Versions", _pairs(run["environment"].get("versions") or {})),
@@ -57,8 +57,10 @@ def _recipe(e: Entry) -> list[tuple[str, str]]:
     return [("Recipe", recipe), ("Parents", ", ".join([c.rm_id, *parents]))]
 
 
-def _source(source: Mapping[str, Any]) -> str:
-    pinned = "the pinned file" if source.get("pinned") else "NOT the file this release was checked with"
+def _source(source: Mapping[str, Any], task: str) -> str:
+    pinned = "the pinned file" if source.get("pinned") else "no published file"
+    if common.unlike_published(source, task):
+        pinned = "NOT the file this release was checked with"
     revision = f" at {source['revision']}" if source.get("revision") else ""
     return f"{source.get('name')}: {source.get('location')}{revision}, sha256 {source.get('sha256')} ({pinned})"
 

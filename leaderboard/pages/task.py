@@ -31,6 +31,7 @@ def task_page(site: Site, task: TaskBoard) -> dict[str, Any]:
         "facts": _facts(task, first),
         "notes": list(dict.fromkeys(str(n) for e in (*task.ranked, *task.apart) for n in e.run["notes"])),
         "baseline": site.name(task.baseline.candidate) if task.baseline else "",
+        "tie": _tie(task),
         "rows": [_row(site, task, e) for e in task.ranked],
         "groups": [
             {
@@ -81,6 +82,13 @@ def _facts(task: TaskBoard, first: Entry | None) -> list[tuple[str, str]]:
     return [(name, text) for name, text in facts if text]
 
 
+def _tie(task: TaskBoard) -> str:
+    """What a tie between correct and wrong responses counts as, by the outcome of the headline."""
+    if any(m.data.outcome == "best_of_n" for m in task.measured.values()):
+        return "and it counts as the share of the tied responses that are correct"
+    return "and it counts as lost"
+
+
 def _row(site: Site, task: TaskBoard, e: Entry) -> dict[str, Any]:
     against = e.against.get("score")
     rank = task.rank(e)
@@ -107,7 +115,7 @@ def _test(c: Comparison | None) -> dict[str, str] | None:
         return None
     return {
         "p": view.p_value(c.p),
-        "method": common.METHODS.get(c.method, c.method),
+        "method": common.METHODS.get(c.method, c.method).removesuffix(" test"),
         "wins": f"{view.number(c.wins)} : {view.number(c.losses)}",
     }
 

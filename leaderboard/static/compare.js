@@ -156,6 +156,36 @@
     return td;
   }
 
+  // -- the list as a file -----------------------------------------------------------------------------------
+  function entries() {
+    const { rows, index } = view;
+    return rows.map((r) => ({
+      task: fields.task.value, example: index.ids[r.i], subset: index.subsets[index.subset[r.i]], a: view.nameA, b: view.nameB,
+      outcome_a: r.a.score, outcome_b: r.b.score, margin_a: r.a.margin, margin_b: r.b.margin,
+      labels: r.labels, rewards_a: r.a.values, rewards_b: r.b.values,
+    }));
+  }
+
+  // A text that a spreadsheet would run as a formula starts with an apostrophe (leaderboard/downloads.py does the same).
+  function csv(rows) {
+    const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const field = (value) => {
+      if (value === null) return "";
+      if (Array.isArray(value)) return quoted(JSON.stringify(value));
+      return quoted(typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? "'" + value : String(value));
+    };
+    return [Object.keys(rows[0]), ...rows.map((row) => Object.values(row))].map((row) => row.map(field).join(",") + "\r\n").join("");
+  }
+
+  function save(kind) {
+    if (!view || !view.rows.length) return;
+    const rows = entries(), link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([kind === "csv" ? csv(rows) : JSON.stringify(rows, null, 0)]));
+    link.download = `compare-${fields.task.value.replace(/[^\w-]+/g, "-")}.${kind}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
   // -- one example ------------------------------------------------------------------------------------------
   function element(tag, text, kind) {
     const node = document.createElement(tag);
@@ -249,6 +279,7 @@
     state.write({ a: fields.b.value, b: fields.a.value, ex: "" });
     load();
   });
+  for (const kind of ["csv", "json"]) $("#save-" + kind).addEventListener("click", () => save(kind));
   more.addEventListener("click", () => { view.shown += PAGE; draw(); });
   $("#previous").addEventListener("click", () => step(-1));
   $("#next").addEventListener("click", () => step(1));

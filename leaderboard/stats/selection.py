@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from leaderboard.stats._resample import Floats, Ints, as_columns, design, unit_sums
+from leaderboard.stats._resample import Design, Floats, Ints, as_columns, design, unit_sums
 from leaderboard.stats.bootstrap import bootstrap_draws
 from leaderboard.stats.maxt import max_t
+from leaderboard.stats.power import minimum_detectable_effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Selection:
     high: float
     bias_corrected: float  # optimistic minus the bootstrap's estimate of the optimism
     optimistic: float  # the naive maximum: never report without this label
+    mde: float  # of the winner (of the best rival where the reference wins) against the reference, in one comparison
     adjusted: Floats  # (M,) adjusted p of each column; 1 at the reference
     chosen: Floats  # (M,) share of the folds that chose each column
 
@@ -67,6 +69,7 @@ def select_best(
     adjusted[others] = max_t(gains, pairs, resamples=resamples, seed=seed).adjusted
     total = gains.sum(axis=0)
     best = int(total.argmax())
+    rival = best if best != reference or not len(others) else int(others[total[others].argmax()])
     held_out, chosen = _cross_validated(gains, plan.blocks, folds, repeats, seed)
     half = 1.959963984540054 * _spread(held_out, plan.blocks)
     effect = float(held_out.sum())
@@ -80,9 +83,17 @@ def select_best(
         high=effect + half,
         bias_corrected=float(total[best]) - optimism,
         optimistic=float(total[best]),
+        mde=_detectable(w, gains[:, rival], plan),
         adjusted=adjusted,
         chosen=chosen,
     )
+
+
+def _detectable(w: Floats, gains: Floats, plan: Design) -> float:
+    """Minimum detectable effect of one column's gains (C,), with the effective number of units; see power.py."""
+    mass = np.bincount(plan.units, w, minlength=plan.count)
+    size = float(mass.sum() ** 2 / (mass**2).sum())
+    return float(minimum_detectable_effect(size, size * float((gains**2).sum())))
 
 
 def _cross_validated(gains: Floats, blocks: Ints, folds: int, repeats: int, seed: int) -> tuple[Floats, Floats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -174,6 +175,32 @@ def test_downloads_are_files_of_the_site(open_page: Any, site: Path) -> None:
         page.get_by_role("link", name="parquet").first.click()
     saved = Path(str(waiting.value.path()))
     assert saved.read_bytes() == (site / "data" / "scores.parquet").read_bytes()
+
+
+def test_the_compared_list_is_saved_as_it_is_listed(open_page: Any, tied_site: Path) -> None:
+    page = open_page("compare.html#task=gsm8k_bon", folder=tied_site)
+    page.locator("#list tbody tr button").first.wait_for()
+    with page.expect_download() as waiting:
+        page.locator("#save-json").click()
+    saved = json.loads(Path(str(waiting.value.path())).read_text())
+    assert waiting.value.suggested_filename == "compare-gsm8k_bon.json"
+    assert [row["example"] for row in saved] == page.locator("#list tbody tr th").all_inner_texts()
+    with page.expect_download() as waiting:
+        page.locator("#save-csv").click()
+    with Path(str(waiting.value.path())).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [json.loads(row["rewards_a"]) for row in lines] == [row["rewards_a"] for row in saved]
+    assert [float(row["outcome_b"]) for row in lines] == [row["outcome_b"] for row in saved]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_is_light_whatever_the_screen_is(open_page: Any, scheme: str) -> None:
+    page = open_page("index.html", color_scheme=scheme)
+    for _ in range(3):  # auto, light, dark
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(28, 32, 36)"
+        page.emulate_media(media="screen")
+        page.locator("#theme").click()
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -29,7 +29,7 @@ def made(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def test_the_three_formats_agree(made: tuple[Path, Path]) -> None:
-    for table in ("scores", "pairs", "sweeps", "history"):
+    for table in ("scores", "pairs", "sweeps", "choices", "history"):
         as_json = json.loads((made[1] / "data" / f"{table}.json").read_text())
         as_parquet = pq.read_table(made[1] / "data" / f"{table}.parquet").to_pylist()
         with (made[1] / "data" / f"{table}.csv").open(encoding="utf-8", newline="") as file:

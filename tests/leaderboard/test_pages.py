@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from leaderboard.pages._common import unlike_published
 from leaderboard.render import build_site
 
 
@@ -33,12 +34,13 @@ def swept(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_the_gain_of_the_chosen_lambda_is_told_for_the_expert_and_not_for_the_controls(swept: Path) -> None:
-    choices = {row[0]: row for row in rows_of(swept / "sweep-tiny-rm.html") if len(row) == 8}
+    choices = {row[0]: row for row in rows_of(swept / "sweep-tiny-rm.html") if len(row) == 9 and row[1] == "Score"}
     expert, control = choices["maths expert"], choices["wrong facts"]
     assert expert[2] == "0.4"  # where the made-up world has its peak
-    assert expert[4].endswith("▲")
-    assert "▲" not in control[4]
-    assert float(expert[4].split()[0]) <= float(expert[7])  # the honest effect never beats the naive maximum
+    assert expert[5].endswith("▲")
+    assert "▲" not in control[5]
+    assert (expert[4], float(control[4]) > 0) == ("", True)  # what could have been seen, where nothing was
+    assert float(expert[5].split()[0]) <= float(expert[8])  # the honest effect never beats the naive maximum
 
 
 def test_a_sweep_without_its_start_says_so(synthetic: ModuleType, tmp_path: Path) -> None:
@@ -55,6 +57,28 @@ def test_what_is_not_significant_carries_what_could_have_been_seen(swept: Path) 
         assert significant != ("mde" in row[3]), row
         marked += significant
     assert marked
+
+
+def test_what_a_tie_counts_as_depends_on_the_task(synthetic: ModuleType, tmp_path: Path) -> None:
+    site = build(synthetic, tmp_path, synthetic.sweep(2), tasks=["gsm8k_bon", "autoj"], scale=0.05)
+    shared = (site / "task-gsm8k-bon.html").read_text(encoding="utf-8")
+    lost = (site / "task-autoj.html").read_text(encoding="utf-8")
+    assert "counts as the share of the tied responses that are correct" in shared
+    assert "it counts as lost" in lost
+    assert "it counts as lost" not in shared
+
+
+@pytest.mark.parametrize(
+    ("name", "pinned", "told"),
+    [
+        ("GSM8K test set", False, True),
+        ("GSM8K test set", True, False),
+        ("mine", False, False),
+        ("pool x", False, False),
+    ],
+)
+def test_only_data_with_a_published_file_can_differ_from_it(name: str, pinned: bool, told: bool) -> None:
+    assert unlike_published({"name": name, "pinned": pinned}, "mine") is told
 
 
 def test_provenance_has_all_that_repeats_a_run(swept: Path) -> None:

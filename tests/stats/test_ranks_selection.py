@@ -73,6 +73,15 @@ def test_the_reference_may_win_the_sweep() -> None:
     assert found.effect == pytest.approx(0.0)
 
 
+def test_what_a_sweep_could_have_seen() -> None:
+    y = np.zeros((2985, 3))
+    y[:149, 1] = y[200:500, 0] = y[200:500, 1] = 1  # a twentieth of the pairs discordant: 1.15 points, see power.py
+    found = select_best(y, np.full(2985, 1 / 2985), resamples=200)
+    assert (found.best, round(100 * found.mde, 2)) == (1, 1.15)
+    turned = select_best(y, np.full(2985, 1 / 2985), resamples=200, reference=1)
+    assert (turned.best, round(100 * turned.mde, 2)) == (1, 1.15)  # the reference wins: of its best rival
+
+
 def test_a_sweep_of_the_reference_alone_is_no_error() -> None:
     found = select_best(outcomes([0.5], 10), np.full(10, 0.1))
     assert (found.best, found.p, found.effect) == (0, 1.0, 0.0)
