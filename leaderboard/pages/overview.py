@@ -36,6 +36,7 @@ def overview(site: Site, level: Level = LEVELS[0]) -> dict[str, Any]:
     return {
         "tasks": [_task(site, task) for task in board.tasks],
         "rows": [_row(site, c) for c in _order(site)],
+        "size": f"{view.plural(len(board.candidates), 'candidate')} · {view.plural(len(board.tasks), 'task')}",
         "level": level,
         "with_recipe": any(c.lam is not None for c in board.candidates),
         "filters": _filters(site),
@@ -77,7 +78,7 @@ def _task(site: Site, task: TaskBoard) -> dict[str, Any]:
         "anchor": "task-" + view.slug(task.name),
         "file": site.task_files.get(task.name),
         "says": says(site, task),
-        "n": view.number(task.ranked[0].counts["outcomes"]) if task.ranked else view.NOTHING,
+        "n": view.plural(task.ranked[0].counts["outcomes"], "example") if task.ranked else "none ranked",
         "sections": table(site, task, ["score", *mains]),
         "subsets": table(site, task, subsets) if len(subsets) > 1 else None,
         "notes": list(dict.fromkeys(str(n) for e in task.ranked for n in e.run["notes"])),
@@ -116,11 +117,20 @@ def says(site: Site, task: TaskBoard) -> str:
         return "One complete run: there is nothing to compare it with."
     if task.standing is None:
         return f"Nothing can be compared: {task.trouble}"
-    best = task.ranked[0]
-    leaders = sum(task.standing.rank(i)[0] == 1 for i in range(len(task.ranked)))
-    lead = f"{site.name(best.candidate)} scores highest ({view.percent(best.score.value if best.score else None)})"
-    sure = "alone" if leaders == 1 else f"one of {leaders} that cannot be ruled out as best"
-    return f"{lead}, {sure}. {_baseline_says(task, best)}"
+    return f"{_lead_says(site, task)} {_baseline_says(task, task.ranked[0])}"
+
+
+def _lead_says(site: Site, task: TaskBoard) -> str:
+    best, count = task.ranked[0], len(task.ranked)
+    value = best.score.value if best.score else None
+    level = sum(e.score is not None and e.score.value == value for e in task.ranked)
+    if level == count:
+        return f"All {count} score the same ({view.percent(value)}): none can be ruled out as best."
+    first = site.name(best.candidate)
+    lead = f"{first} and {view.plural(level - 1, 'other')} score" if level > 1 else f"{first} scores"
+    leaders = sum(task.standing.rank(i)[0] == 1 for i in range(count)) if task.standing else 0
+    sure = "alone" if leaders == 1 else f"{'one ' if level == 1 else ''}of {leaders} that cannot be ruled out as best"
+    return f"{lead} highest ({view.percent(value)}), {sure}."
 
 
 def _baseline_says(task: TaskBoard, best: Entry) -> str:
@@ -131,8 +141,9 @@ def _baseline_says(task: TaskBoard, best: Entry) -> str:
     worse = sum(c.p_adjusted < view.ALPHA and c.difference < 0 for c in rows)
     if not better + worse:
         seen = [c.mde for c in rows if c.mde == c.mde]
-        limit = f": differences below about {view.percent(min(seen))} points would mostly go unseen" if seen else ""
-        return f"None of {view.plural(len(rows), 'other')} can be told from the baseline{limit}."
+        limit = f"differences below about {view.percent(min(seen))} points would mostly go unseen" if seen else ""
+        who = f"None of {len(rows)} others can" if len(rows) > 1 else "The other cannot"
+        return f"{who} be told from the baseline: {limit or 'the examples are too few for any difference'}."
     told = f"Of {view.plural(len(rows), 'other')}, {better} significantly better than the baseline, {worse} worse."
     top = best.against.get("score")
     if top is None or not top.n:

@@ -73,7 +73,9 @@ def _facts(task: TaskBoard, first: Entry | None) -> list[tuple[str, str]]:
     ]
     if shared is not None:
         repeats = "" if shared.units == shared.n else f", {view.number(shared.units)} distinct problems among them"
-        facts.append(("Compared on", f"{view.number(shared.n)} examples with an outcome in every ranked run{repeats}"))
+        facts.append(
+            ("Compared on", f"{view.plural(shared.n, 'example')} with an outcome in every ranked run{repeats}")
+        )
         if shared.dropped:
             facts.append(
                 ("Left out", f"{view.plural(shared.dropped, 'example')} that some candidate has no outcome for")
@@ -194,4 +196,4 @@ def _matrix(site: Site, task: TaskBoard) -> dict[str, Any] | None:
                 }
             )
         rows.append({"number": i + 1, "name": site.name(e.candidate), "cells": cells})
-    return {"rows": rows, "pairs": view.number(len(rows) * (len(rows) - 1) // 2)}
+    return {"rows": rows, "pairs": view.plural(len(rows) * (len(rows) - 1) // 2, "pair")}

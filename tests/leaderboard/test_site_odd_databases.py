@@ -57,6 +57,7 @@ def test_an_empty_database_says_how_to_start(tmp_path: Path) -> None:
 
 def test_one_candidate(synthetic: ModuleType, build: Build) -> None:
     pages = build(synthetic.sweep(2)[:1])
+    assert "1 candidate · 4 tasks" in pages["index.html"]
     assert "One complete run: there is nothing to compare it with." in pages["index.html"]
     assert "there is nothing to compare" in pages["compare.html"]
     assert "math-prm" in pages["task-rewardbench.html"]
@@ -65,15 +66,19 @@ def test_one_candidate(synthetic: ModuleType, build: Build) -> None:
 def test_all_equal_candidates_cannot_be_told_apart(synthetic: ModuleType, build: Build) -> None:
     twins = [synthetic.Person(CandidateRecord(f"{7:08x}{i:056x}", f"twin {i}", "checkpoint"), 1, 1) for i in range(3)]
     pages = build(twins, tasks=["rewardbench", "gsm8k_bon"])
-    assert "one of 3 that cannot be ruled out as best" in pages["index.html"]
-    assert "None of 2 others can be told from the baseline" in pages["index.html"]
+    assert pages["index.html"].count("All 3 score the same") == 2
+    assert pages["index.html"].count("1–3 ★") == 6
+    assert len(re.findall(r"None of 2 others can be told from the baseline: [^.]*\d+\.\d", pages["index.html"])) == 2
     assert "▲" not in pages["task-rewardbench.html"].split("row better", 1)[1]
 
 
 def test_all_ties_count_as_lost_and_are_counted(synthetic: ModuleType, build: Build) -> None:
     pages = build(synthetic.sweep(3, controls=False), round_to=1e6)
-    assert re.search(r"\d+ tied", pages["index.html"])
-    assert "0.0" in pages["index.html"]
+    everything = synthetic.Spec([]).tasks
+    sizes = [int(re.findall(r"Examples (\d+),", pages[f"task-{t.replace('_', '-')}.html"])[0]) for t in everything]
+    assert pages["index.html"].count(f"{sum(sizes)} tied") == 3
+    assert "All 3 score the same (0.0)" in pages["task-rewardbench.html"]  # the wrong one ties, and wins
+    assert "All 3 score the same (25.0)" in pages["task-gsm8k-bon.html"]  # the tied share the win: chance
 
 
 def test_no_complete_run_at_all(synthetic: ModuleType, build: Build) -> None:
@@ -110,6 +115,8 @@ def test_one_example_decides_nothing(tmp_path: Path) -> None:
     index = build_site(small_run(tmp_path / "h.duckdb", 1, [True, False]), tmp_path / "site")
     text = text_of(index)
     assert "one of 2 that cannot be ruled out as best" in text
+    assert "The other cannot be told from the baseline: the examples are too few for any difference." in text
+    assert "toy 1 example " in text
     assert "100.0" in text
     assert "+100.0" in text
     assert not re.search(r"\bnan\b", text)
@@ -124,8 +131,9 @@ def test_a_missing_subset_is_named_and_the_run_is_apart(tmp_path: Path) -> None:
     reason = "2 subsets are missing: hep-go, hep-js"
     db = small_run(tmp_path / "h.duckdb", 5, [True, False], missing=["hep-go", "hep-js"], partial=reason)
     text = text_of(build_site(db, tmp_path / "site"))
-    assert f"partial: {reason}" in text
+    assert text.count(f"partial: {reason}") == 2
     assert "No complete run yet" in text
+    assert "★" not in text[text.index("Kept apart") :]
 
 
 HOSTILE = [
