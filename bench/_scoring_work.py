@@ -30,6 +30,8 @@ SIZES: dict[str, dict[str, int]] = {  # hidden, MLP, layers, heads, key-value he
             "num_attention_heads": 8, "num_key_value_heads": 2},
     "22m": {"hidden_size": 512, "intermediate_size": 1792, "num_hidden_layers": 6,
             "num_attention_heads": 8, "num_key_value_heads": 2},
+    "9m": {"hidden_size": 256, "intermediate_size": 896, "num_hidden_layers": 6,
+           "num_attention_heads": 4, "num_key_value_heads": 1},
     "tiny": {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 2,
              "num_attention_heads": 4, "num_key_value_heads": 2},
     "7b": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,

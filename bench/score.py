@@ -7,7 +7,8 @@
 
 Real texts (Auto-J pairs, GSM8K questions with 4 and 16 real answers, with and without a system prompt), a random
 Llama of 41M parameters, one thread, CPU time. `--device cuda` uses a random 7B in bfloat16 and the clock. Prints one
-JSON line a figure; exits 1 where a target is missed. `--quick` takes six layers and fewer texts.
+JSON line a figure; exits 1 where a target is missed. `--quick` takes a quarter of the model and fewer texts. `--only memory` is the
+peak memory of whole evaluations of pools of growing size (_scoring_memory.py).
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
+from _scoring_memory import measure
 from _scoring_work import SIZES, SYSTEM, Group, autoj, encode, gsm, random_model, train_tokenizer
 
 from harness.scoring._attention import register
-from harness.scoring._batching import Encoded, groups, members
+from harness.scoring._batching import Encoded, groups
 from harness.scoring._forward import PackedForward
 from harness.scoring._heads import apply_head
 
@@ -208,30 +210,10 @@ def sweep(bench: Bench, work: Rows, lambdas: int) -> dict[str, Any]:
     return figure(f"{lambdas} lambdas / {lambdas} scorings", total / scoring, "<= 1.05", total / scoring <= 1.05)
 
 
-def memory(count: int) -> dict[str, Any]:
-    """Growth of this process while a long list of responses is encoded and planned, in bytes a token."""
-    tokenizer = train_tokenizer([], 300)
-    from _scoring_work import _group
-
-    pool = [
-        _group(f"p{i}", f"question {i} " * 10, [f"answer {i} {k} " * 12 for k in range(50)]) for i in range(count // 50)
-    ]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    flat = [e for rows in encode(tokenizer, pool, None) for e in rows]
-    plan = list(PackedForward(None, torch.device("cpu"), "").plan(groups(flat), 4096))
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    tokens = sum(len(e.ids) for e in flat)
-    assert sum(len(members(batch)) for batch in plan) == len(flat)
-    ratio = grown / tokens
-    return figure(
-        f"{count} responses planned: bytes a token", ratio, "<= 16", ratio <= 16, tokens=tokens, megabytes=grown >> 20
-    )
-
-
 def main() -> int:
     """Run every part and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="six layers, fewer texts")
+    parser.add_argument("--quick", action="store_true", help="a smaller model, fewer texts")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("HARNESS_DATA_DIR"))
     parser.add_argument("--size", choices=sorted(SIZES))
@@ -265,13 +247,13 @@ def run(args: argparse.Namespace) -> Any:
         return args.only in (None, part)
 
     if wanted("memory"):
-        yield memory(5000 if few else 50000)
+        yield from (figure(name, value, target, ok, **more) for name, value, target, ok, more in measure(few))
     tokenizer = train_tokenizer([group for some in texts.values() for group in some])
     if wanted("invariance"):
         yield invariance(tokenizer, texts["gsm4"][:4] + texts["autoj"][:4], 40 if few else 200)
     if args.only in ("memory", "invariance"):
         return
-    size = args.size or (("22m" if few else "41m") if cpu else "7b")
+    size = args.size or (("9m" if few else "41m") if cpu else "7b")
     dtype = torch.float32 if cpu else torch.bfloat16
     bench = Bench(size, torch.device(args.device), dtype, "cascade" if cpu else "varlen")
     work = {name: encode(tokenizer, some, SYSTEM if "+sys" in name else None) for name, some in texts.items()}

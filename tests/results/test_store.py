@@ -178,11 +178,11 @@ def test_what_was_committed_is_there_in_the_next_process(path: Path) -> None:
 
 def test_a_store_that_stays_small_forgets_what_it_read_even_within_a_transaction(store: Store) -> None:
     store.stay_small()
-    texts = [example(i, responses=["x" * 50_000, f"{i} " * 20_000]) for i in range(100)]
+    texts = [example(i, responses=["x" * 500, f"{i} " * 200]) for i in range(1000)]
+    run = fill(store, dataset(examples=texts[:500]))
     with store.transaction():
-        store.sql.execute("INSERT INTO environments VALUES (1, 'e', '{}')")
-        store.trim()
-    run = fill(store, dataset(examples=texts))
-    store.trim()
-    assert _count(store, "environments") == 2
+        store.examples.add(texts)
+        store.trim()  # what is not committed cannot be forgotten, and is not lost
+        store.sql.execute("INSERT INTO environments VALUES (7, 'e', '{}')")
+    assert (_count(store, "environments"), _count(store, "examples")) == (2, 1000)
     assert queries.run_rewards(store, next(r for r in queries.runs(store) if r["key"] == run)).scored.all()
