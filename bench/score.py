@@ -7,8 +7,8 @@
 
 Real texts (Auto-J pairs, GSM8K questions with 4 and 16 real answers, with and without a system prompt), a random
 Llama of 41M parameters, one thread, CPU time. `--device cuda` uses a random 7B in bfloat16 and the clock. Prints one
-JSON line a figure; exits 1 where a target is missed. `--quick` takes a quarter of the model and fewer texts. `--only memory` is the
-peak memory of whole evaluations of pools of growing size (_scoring_memory.py).
+JSON line a figure; exits 1 where a target is missed. `--quick` takes a quarter of the model and fewer texts.
+`--only memory` is the peak memory of whole evaluations of pools of growing size (_scoring_memory.py).
 """
 
 from __future__ import annotations

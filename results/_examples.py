@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from results.store import Store
 
 TOGETHER = 256  # examples of one part: a few megabytes of texts
-_KEPT = 8192  # integer keys that are remembered
+_KEPT = 2048  # integer keys that are remembered: more than a window has examples of usual length
 
 T = TypeVar("T")
 

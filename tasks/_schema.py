@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,9 +161,17 @@ def read_rows(content: Content) -> list[Row]:
         if not isinstance(whole, list) or not whole:
             raise TaskError(f"{content.path}: the list is empty; rows were expected")
         return [_as_row(f"{content.path} row {i + 1}", value) for i, value in enumerate(whole)]
-    # Split on newlines only: str.splitlines would also cut at U+2028, which JSON strings may hold.
-    lines = ((f"{content.path}:{n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip())
+    lines = ((f"{content.path}:{n}", line) for n, line in enumerate(_lines(text), 1) if line.strip())
     return [_as_row(where, parse(line, where)) for where, line in lines]
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines, one at a time; str.splitlines would also cut at U+2028, which JSON strings may hold."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 def decode(content: Content) -> str:

@@ -73,5 +73,5 @@ def test_a_data_set_is_hashed_row_by_row_to_the_key_of_the_whole() -> None:
     rows = [["1", "ab", [True, None], [None, "7"], "s", "", None], ["[]", "\ud800", [], [], "", "", "c"]]
     metrics = [{"key": "score", "parts": [["subset/s", None]], "outcome": "accuracy"}]
     for some in (rows, rows[:1], []):
-        whole = content_key({"task": "t [] \"rows\":[", "outcome": "accuracy", "rows": some, "metrics": metrics})
-        assert dataset_key("t [] \"rows\":[", "accuracy", iter(some), metrics) == whole
+        whole = content_key({"task": 't [] "rows":[', "outcome": "accuracy", "rows": some, "metrics": metrics})
+        assert dataset_key('t [] "rows":[', "accuracy", iter(some), metrics) == whole
