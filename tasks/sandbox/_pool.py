@@ -38,6 +38,7 @@ class Pool:
 
     def __init__(self, tier: Tier, limits: Limits, workers: int) -> None:
         self._tier, self._limits, self._size = tier, limits, max(1, workers)
+        self._cores = sorted(os.sched_getaffinity(0))
         self._jobs: queue.SimpleQueue[tuple[Check, Future[Verdict]] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._workers: list[Worker] = []
@@ -83,12 +84,23 @@ class Pool:
         future: Future[Verdict] = Future()
         self._jobs.put((item, future))
         if len(self._threads) < self._size:
-            thread = threading.Thread(target=self._work, name=f"sandbox-{len(self._threads)}", daemon=True)
+            number = len(self._threads)
+            thread = threading.Thread(target=self._work, args=(number,), name=f"sandbox-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
         return future
 
-    def _work(self) -> None:
+    def _settle(self, number: int) -> None:
+        """A core for each worker, its boxes included (they inherit it), where there are enough workers for all cores.
+
+        Judge and program call each other in turn: on one core that is a switch, across two a core is woken each time.
+        """
+        if self._size >= len(self._cores):
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, {self._cores[number % len(self._cores)]})
+
+    def _work(self, number: int) -> None:
+        self._settle(number)
         worker = Worker(self._tier, self._limits, self._janitor)
         self._workers.append(worker)
         with contextlib.closing(worker):
