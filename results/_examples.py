@@ -8,13 +8,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+import pyarrow as pa
+
 from results._tables import examples_table, links_table
 from results.records import ExampleRecord
 
 if TYPE_CHECKING:
     from results.store import Store
 
-TOGETHER = 256  # examples of one part: a few megabytes of texts
+TOGETHER = 128  # examples of one part: some megabytes of texts at most
 _KEPT = 2048  # integer keys that are remembered: more than a window has examples of usual length
 
 T = TypeVar("T")
@@ -63,24 +65,17 @@ class Examples:
         return [known[e.key] for e in examples]
 
 
-def add_examples(store: Store, examples: Iterable[ExampleRecord]) -> list[int]:
-    """Store examples part by part, each part committed; their keys, in order.
+def add_examples(store: Store, examples: Iterable[ExampleRecord]) -> list[pa.Table]:
+    """Store examples part by part, each part committed; what a data set says of them, without any texts (links_table).
 
     Examples that no data set names yet change nothing that is measured: an interrupted call leaves them for the next.
     """
-    keys: list[int] = []
-    for part in parts(examples):
-        with store.transaction():
-            keys += store.examples.add(part)
-        store.trim()
-    return keys
-
-
-def add_links(store: Store, dataset: int, examples: Iterable[ExampleRecord], keys: Sequence[int]) -> None:
-    """The examples (with these keys) as one data set has them: position, labels, weight, ... Inside a transaction."""
+    links: list[pa.Table] = []
     start = 0
     for part in parts(examples):
-        numbers = range(start, start + len(part))
-        table = links_table(numbers, part, keys[start : start + len(part)])
-        store.with_arrow(table, f"INSERT INTO dataset_examples SELECT {dataset}, * FROM incoming")
+        with store.transaction():
+            keys = store.examples.add(part)
+        links.append(links_table(range(start, start + len(part)), part, keys))
         start += len(part)
+        store.trim()
+    return links

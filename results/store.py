@@ -21,7 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from results._errors import HeldError, explain, interrupted
-from results._examples import Examples, add_examples, add_links
+from results._examples import Examples, add_examples
 from results._tables import dump, rewards_table
 from results.migrations import check_current, migrate
 from results.records import (
@@ -38,7 +38,6 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
-_CHECKPOINT, _TRIMMED = "4MB", "1MB"  # of a store that stays small: log before a checkpoint; what may stay cached
 
 
 def utc_now() -> datetime:
@@ -135,30 +134,30 @@ class Store:
         self.sql = connection
         self.path = path
         self.examples = Examples(self)
-        self._small = False
+        self._small = self._within = False  # within: a transaction
 
     def stay_small(self) -> None:
-        """From now on this process' memory does not grow with what the database holds: see `trim`.
-
-        Checkpoints come early, and leave it to other processes to merge row groups, which they would read whole.
-        """
-        self.sql.execute(f"SET checkpoint_threshold = '{_CHECKPOINT}'")
+        """From now on memory hardly grows with the database: early checkpoints, which merge no row groups."""
+        self.sql.execute("SET checkpoint_threshold = '4MB'")
         self.sql.execute("SET max_vacuum_tasks = 0")
         self._small = True
 
     def trim(self) -> None:
-        """Forget cached blocks, in a store that stays small. No statement runs under the low limit, so none fails."""
-        if self._small:
-            with self.sql.cursor() as other:  # a failure must not end this connection's transaction
-                with suppress(duckdb.Error):  # some blocks are in use: the others are gone
-                    other.execute(f"SET memory_limit = '{_TRIMMED}'")
-                other.execute("RESET memory_limit")
+        """Forget cached blocks, in a store that stays small; not within a transaction, where more must stay.
+
+        The limit holds for no other statement. What cannot be forgotten is far below it: about a megabyte.
+        """
+        if self._small and not self._within:
+            with suppress(duckdb.OutOfMemoryException):  # refused, after what could go is gone
+                self.sql.execute("SET memory_limit = '6MB'")
+            self.sql.execute("RESET memory_limit")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; errors come out as StoreError."""
         try:
             self.sql.execute("BEGIN")
+            self._within = True
             yield
             self.sql.execute("COMMIT")
         except BaseException as error:
@@ -169,6 +168,8 @@ class Store:
             if isinstance(error, duckdb.Error):
                 raise explain(self.path, error) from error
             raise
+        finally:
+            self._within = False
 
     def one(self, query: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row, or None; the result is read to its end, as an unread one would block the next call."""
@@ -222,11 +223,12 @@ class Store:
             with self.transaction():
                 self.sql.execute(f"UPDATE datasets SET {sets} WHERE key = ?", [*shown.values(), found])
             return found
-        numbers = add_examples(self, record.examples)
+        links = add_examples(self, record.examples)
         about = {"task": record.task, "outcome": record.outcome, "metrics": dump([dict(m) for m in record.metrics])}
         with self.transaction():
             key = self._insert("datasets", content_id, **about, **shown)
-            add_links(self, key, record.examples, numbers)
+            for table in links:
+                self.with_arrow(table, f"INSERT INTO dataset_examples SELECT {key}, * FROM incoming")
         return key
 
     def with_arrow(self, table: pa.Table, statement: str, parameters: Sequence[Any] = ()) -> int:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Published:
 class Loaded:
     """Rows with their source, and a sentence for the record where the source is not the pinned one."""
 
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     source: Source
     notes: tuple[str, ...] = ()
 
@@ -79,7 +79,7 @@ def load(what: Published, request: LoadRequest, file: Path | None = None) -> Loa
 def load_file(path: Path, name: str, known: Mapping[str, str] | None = None) -> Loaded:
     """Read a local file; `known` maps the hashes this release was checked with to their revisions."""
     content = read_content(path)
-    rows = tuple(read_rows(content))
+    rows = read_rows(content)
     if known is None:
         return Loaded(rows, Source(name, str(path), None, content.sha256, False))
     pinned = content.sha256 in known

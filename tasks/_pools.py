@@ -53,7 +53,7 @@ def read_pool_file(path: Path, name: str, task: str, problems: Sequence[Problem]
     return Pool(task, name, read, source, {"format": chosen.name})
 
 
-def _pool_rows(content: Content) -> list[Row]:
+def _pool_rows(content: Content) -> Sequence[Row]:
     """Rows of JSONL; one row a problem for the two formats that are one JSON value (columns, list of lists)."""
     if content.data[:4] == b"PAR1":
         return read_rows(content)
@@ -69,7 +69,7 @@ def _pool_rows(content: Content) -> list[Row]:
     return read_rows(content)
 
 
-def _bigcode_rows(content: Content, text: str) -> list[Row]:
+def _bigcode_rows(content: Content, text: str) -> Sequence[Row]:
     whole = parse(text, str(content.path))
     if whole and all(isinstance(value, dict) for value in whole):
         return read_rows(content)

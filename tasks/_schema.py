@@ -13,8 +13,9 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from tasks._types import Message, TaskError
 
@@ -151,7 +152,7 @@ def read_content(path: Path) -> Content:
     return Content(path, raw, digest)
 
 
-def read_rows(content: Content) -> list[Row]:
+def read_rows(content: Content) -> Sequence[Row]:
     """Rows of a JSON Lines, JSON-array or Parquet file, in file order; at least one."""
     if content.data[:4] == b"PAR1":
         return _parquet(content)
@@ -161,8 +162,35 @@ def read_rows(content: Content) -> list[Row]:
         if not isinstance(whole, list) or not whole:
             raise TaskError(f"{content.path}: the list is empty; rows were expected")
         return [_as_row(f"{content.path} row {i + 1}", value) for i, value in enumerate(whole)]
-    lines = ((f"{content.path}:{n}", line) for n, line in enumerate(_lines(text), 1) if line.strip())
-    return [_as_row(where, parse(line, where)) for where, line in lines]
+    return JsonLines(content.path, text)
+
+
+class JsonLines(Sequence[Row]):
+    """Rows of a JSON Lines text: all are checked at first, and parsed again when they are asked for."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path, self._text = path, text
+        self._count = sum(1 for _ in self)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Row]:
+        for number, line in enumerate(_lines(self._text), 1):
+            if line.strip():
+                where = f"{self._path}:{number}"
+                yield _as_row(where, parse(line, where))
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return next(islice(self, index % len(self), None))
 
 
 def _lines(text: str) -> Iterator[str]:

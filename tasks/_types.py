@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-_TOGETHER = 256  # examples of a stored pool that are read at a time
+_TOGETHER = 128  # examples of a stored pool that are read at a time
 
 
 class TaskError(ValueError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from tasks._bestofn import Problem, Sampling, is_labelled, pool_examples, pool_needed
@@ -65,14 +66,18 @@ DEFAULT_POOL = "published-solutions"
 _QUOTES = str.maketrans("’‘“”", "''\"\"")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Questions:
-    """The questions, their gold numbers by example id, their ids by text, and where they came from."""
+    """The questions, their gold numbers by example id, and where they came from."""
 
     problems: tuple[Problem, ...]
     gold: dict[str, str]
-    by_text: dict[str, str]
     loaded: Loaded
+
+    @cached_property
+    def by_text(self) -> dict[str, str]:
+        """Their ids by text; most pools need none."""
+        return {_normal(problem.statement): problem.id for problem in self.problems}
 
 
 class Gsm8kBestOfN:
@@ -165,8 +170,7 @@ def _questions(request: LoadRequest) -> Questions:
             raise row.error("answer", "a solution that ends in '#### NUMBER'", answer[-40:])
         problems.append(Problem(str(index), (Message("user", text),), text))
         gold[str(index)] = number
-    by_text = {_normal(problem.statement): problem.id for problem in problems}
-    return Questions(tuple(problems), gold, by_text, loaded)
+    return Questions(tuple(problems), gold, loaded)
 
 
 def _count_note(questions: Questions) -> list[str]:

@@ -182,7 +182,20 @@ def test_a_store_that_stays_small_forgets_what_it_read_even_within_a_transaction
     run = fill(store, dataset(examples=texts[:500]))
     with store.transaction():
         store.examples.add(texts)
-        store.trim()  # what is not committed cannot be forgotten, and is not lost
+        store.trim()  # a refusal by DuckDB would end the transaction
         store.sql.execute("INSERT INTO environments VALUES (7, 'e', '{}')")
     assert (_count(store, "environments"), _count(store, "examples")) == (2, 1000)
     assert queries.run_rewards(store, next(r for r in queries.runs(store) if r["key"] == run)).scored.all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 30, 600])
+def test_forgetting_leaves_the_memory_limit_as_it_was(store: Store, count: int) -> None:
+    limit = "SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'"
+    before = store.one(limit)
+    store.stay_small()
+    if count:
+        fill(store, dataset(count))
+    for _ in range(20):
+        store.trim()
+        assert store.one("SELECT count(*) FROM examples") == (count,)
+    assert store.one(limit) == before
