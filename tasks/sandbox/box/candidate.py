@@ -28,8 +28,8 @@ from .control import receive, send, take_control
 CHANNEL = 3
 _PRELOADED = """
     math cmath re collections itertools functools heapq bisect string random datetime copy operator decimal fractions
-    typing statistics array enum dataclasses json time textwrap
-"""
+    typing array enum json time
+"""  # what programs usually import; every page of memory more makes each clone dearer
 _REASON = 300  # characters of an exception's text that are passed on
 
 
