@@ -49,10 +49,10 @@ def measure(quick: bool) -> Iterator[tuple[str, float | None, str, bool | None, 
 def _peak(folder: Path, count: int, backend: str) -> float:
     """MB: the largest resident size of a process that evaluates a pool of `count` responses.
 
-    The least of three without a model: how an allocator's arenas fill differs by some megabytes from run to run.
+    The least of three for the large ones without a model: how an allocator's arenas fill differs by some megabytes from run to run.
     """
     found = []
-    for _ in range(3 if backend == "fake" else 1):
+    for _ in range(3 if backend == "fake" and count >= COUNTS[0] else 1):
         for step in ("make", "eval"):
             command = [sys.executable, __file__, step, str(folder), str(count), backend]
             done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
