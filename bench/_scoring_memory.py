@@ -49,7 +49,7 @@ def measure(quick: bool) -> Iterator[tuple[str, float | None, str, bool | None, 
 def _peak(folder: Path, count: int, backend: str) -> float:
     """MB: the largest resident size of a process that evaluates a pool of `count` responses.
 
-    The least of three for the large ones without a model: how an allocator's arenas fill differs by some megabytes from run to run.
+    The least of three for large pools without a model: how memory fills up differs by some megabytes from run to run.
     """
     found = []
     for _ in range(3 if backend == "fake" and count >= COUNTS[0] else 1):
