@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from results._errors import HeldError, explain, interrupted
 from results._examples import Examples, add_examples
+from results._memory import forget_blocks
 from results._tables import dump, rewards_table
 from results.migrations import check_current, migrate
 from results.records import (
@@ -143,14 +144,9 @@ class Store:
         self._small = True
 
     def trim(self) -> None:
-        """Forget cached blocks, in a store that stays small; not within a transaction, where more must stay.
-
-        The limit holds for no other statement. What cannot be forgotten is far below it: about a megabyte.
-        """
+        """Forget cached blocks, in a store that stays small; not within a transaction, where more must stay."""
         if self._small and not self._within:
-            with suppress(duckdb.OutOfMemoryException):  # refused, after what could go is gone
-                self.sql.execute("SET memory_limit = '6MB'")
-            self.sql.execute("RESET memory_limit")
+            forget_blocks(self.sql, self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import pytest
 from stored import dataset, example, fill, rewards
 
 from results import queries
+from results._memory import forget_blocks
 from results.records import CandidateRecord, ProtocolRecord, RewardRecord, StoreError
 from results.store import Store, open_store
 
@@ -199,3 +200,22 @@ def test_forgetting_leaves_the_memory_limit_as_it_was(store: Store, count: int) 
         store.trim()
         assert store.one("SELECT count(*) FROM examples") == (count,)
     assert store.one(limit) == before
+
+
+class _Refusing:
+    """A connection to which DuckDB refuses to lift the limit so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def execute(self, statement: str) -> None:
+        if statement.startswith("RESET"):
+            self.left -= 1
+            if self.left >= 0:
+                raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
+
+
+def test_a_limit_that_is_not_lifted_at_once_is_tried_again_and_then_told(path: Path) -> None:
+    forget_blocks(_Refusing(2), path)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match=r"\.duckdb: Out of Memory Error"):
+        forget_blocks(_Refusing(3), path)  # type: ignore[arg-type]
