@@ -1,7 +1,8 @@
 """The numbers of every view as files: CSV, JSON and Parquet with the same columns, full precision, fractions.
 
 `scores` is every metric of every run, `pairs` the significance matrices, `sweeps` the lambda curves, `choices` the
-best lambdas with their honest effects, `history` all nights. The compare page writes its own list, in the browser.
+best lambdas with their honest effects, `history` all nights. The compare page writes its own list, in the browser, as
+CSV and JSON; `rewards` has all rewards of a task that any two candidates can be compared by, as Parquet only.
 Text cells that a spreadsheet would run as a formula get an apostrophe in CSV.
 """
 
@@ -38,7 +39,45 @@ def write_downloads(
         "history": list(history_rows(history)),
     }
     (folder / "data").mkdir(exist_ok=True)
-    return {name: write_table(folder, name, rows) for name, rows in tables.items() if rows}
+    files = {name: write_table(folder, name, rows) for name, rows in tables.items() if rows}
+    compared = [task for task in site.board.tasks if len(task.ranked) > 1]
+    return files | {f"rewards of {task.name}": [write_rewards(folder, site, task)] for task in compared}
+
+
+def write_rewards(folder: Path, site: Site, task: TaskBoard) -> str:
+    """Every reward of a task's ranked runs, a row each: what the compare page shows, without the texts."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = f"data/rewards-{site.task_files[task.name].removeprefix('task-').removesuffix('.html')}.parquet"
+    writer = None
+    for e in task.ranked:
+        data = task.measured[e.candidate.id].data
+        counts = np.diff(data.offsets)
+        example = np.repeat(np.arange(len(counts)), counts)
+        columns = {
+            "candidate": _repeated(pa.array([site.name(e.candidate)]), len(example)),
+            "candidate_id": _repeated(pa.array([e.candidate.id]), len(example)),
+            "example_id": pa.array(data.example_ids).take(pa.array(example)),
+            "subset": pa.array(data.subsets).take(pa.array(example)),
+            "response": np.arange(len(example)) - np.repeat(data.offsets[:-1], counts),
+            "reward": pa.array(data.rewards, mask=~data.scored),
+            "label": pa.array(data.labels == 1, mask=data.labels < 0),
+            "cut": data.cut,
+        }
+        table = pa.table(columns)
+        writer = writer or pq.ParquetWriter(folder / name, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+    return name
+
+
+def _repeated(one: Any, count: int) -> Any:
+    import numpy as np
+
+    return one.take(np.zeros(count, dtype=np.int64))
 
 
 def write_table(folder: Path, name: str, rows: Sequence[Row]) -> list[str]:

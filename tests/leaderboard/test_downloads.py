@@ -47,6 +47,22 @@ def test_scores_are_the_metrics_of_the_stored_rewards(made: tuple[Path, Path]) -
             assert mine == metric_values(queries.run_rewards(store, run))
 
 
+def test_all_rewards_of_what_can_be_compared_are_there(made: tuple[Path, Path]) -> None:
+    with open_store(made[0], read_only=True) as store:
+        for task, file in {"autoj": "autoj", "gsm8k_bon": "gsm8k-bon"}.items():
+            rows = pq.read_table(made[1] / "data" / f"rewards-{file}.parquet").to_pylist()
+            runs = [r for r in queries.runs(store, latest=True) if r["task"] == task and r["status"] == "complete"]
+            assert len(runs) > 1
+            for run in runs:
+                data = queries.run_rewards(store, run)
+                mine = [row for row in rows if row["candidate_id"] == run["candidate_id"]]
+                assert [row["reward"] for row in mine] == data.rewards.tolist()
+                assert [{True: 1, False: 0, None: -1}[row["label"]] for row in mine] == data.labels.tolist()
+                places = [(row["example_id"], row["response"]) for row in mine]
+                sizes = (data.offsets[1:] - data.offsets[:-1]).tolist()
+                assert places == [(e, i) for e, n in zip(data.example_ids, sizes, strict=True) for i in range(n)]
+
+
 def test_formulas_are_disarmed_in_csv_only(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_table(tmp_path, "t", [{"name": "=1+1", "x": -0.5, "n": float("nan"), "odd": "\ud800"}])
