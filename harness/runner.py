@@ -137,7 +137,11 @@ class _Run:
 class Session:
     """An evaluation in progress: one open store, to which only this writes what its executor brings."""
 
-    def __init__(self, store: Store, request: EvalRequest, executor: Executor) -> None:
+    def __init__(
+        self, store: Store, request: EvalRequest, executor: Executor, *, also: Mapping[str, Any] | None = None
+    ) -> None:
+        """`also` is recorded with each run, beside the environment."""
+        self._also = dict(also or {})
         self._store, self._request, self._executor = store, request, executor
         self._runs: dict[Job, _Run] = {}  # started, not finished
         self._results: dict[tuple[str, str], RunResult] = {}  # (candidate id, task)
@@ -218,7 +222,7 @@ class Session:
     def _here(self) -> int:
         """This process as an environment, asked for when the first backend is open: then torch says what it has."""
         if self._environment is None:
-            self._environment = self._store.add_environment(environment())
+            self._environment = self._store.add_environment(environment() | self._also)
         return self._environment
 
     def _dataset(self, work: Work) -> int:

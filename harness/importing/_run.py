@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from harness.candidate import named
@@ -27,4 +28,7 @@ def import_scores(file: Path, task: str, name: str, request: EvalRequest, option
         say(f"{file}: {known}: {len(rewards)} of {len(data.examples)} examples of {data.task}")
         backend = ReplayBackend(file, {(data.task, example): values for example, values in rewards.items()})
         executor = LocalExecutor(ExecutorOptions(), backend)
-        return Session(store, request, executor).evaluate([named(name, "replay")], {task: Work(data)})[0]
+        with file.open("rb") as opened:
+            source = {"name": file.name, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+        session = Session(store, request, executor, also={"scores": source})
+        return session.evaluate([named(name, "replay")], {task: Work(data)})[0]

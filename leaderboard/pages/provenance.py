@@ -34,10 +34,11 @@ def _run(site: Site, task: TaskBoard, e: Entry) -> dict[str, Any]:
             *_recipe(e),
             ("Data set", run["dataset_id"]),
             *(("Source", _source(s, task.name)) for s in run["sources"]),
+            *_scores(run["environment"]),
             ("Options", _pairs(run["options"])),
             ("Protocol", f"{run['protocol_id']} · {_pairs(run['protocol'])}"),
             ("Versions", _pairs(run["environment"].get("versions") or {})),
-            ("Machine", _pairs({k: v for k, v in run["environment"].items() if k != "versions"})),
+            ("Machine", _pairs({k: v for k, v in run["environment"].items() if k not in ("versions", "scores")})),
             ("Seed", str(run["seed"])),
             ("Time", f"{view.moment(run['started'])} to {view.moment(run['ended'])}"),
             ("Notes", " ".join(str(n) for n in run["notes"])),
@@ -55,6 +56,12 @@ def _recipe(e: Entry) -> list[tuple[str, str]]:
     experts = e.run["detail"].get("experts")
     parents = [str(x.get("id")) for x in experts if isinstance(x, Mapping)] if isinstance(experts, list) else []
     return [("Recipe", recipe), ("Parents", ", ".join([c.rm_id, *parents]))]
+
+
+def _scores(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The file that imported rewards were read from."""
+    file = environment.get("scores")
+    return [("Scores", f"{file.get('name')}, sha256 {file.get('sha256')}")] if isinstance(file, Mapping) else []
 
 
 def _source(source: Mapping[str, Any], task: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,14 @@ def test_import_resumes_completes_and_refuses_other_values(harness: Any, tmp_pat
     assert "already has other rewards" in run(other, code=2)
     assert harness("db", "digest").stdout == digest
     assert harness("db", "check").returncode == 0
+
+
+def test_the_page_says_which_file_the_rewards_came_from(harness: Any, tmp_path: Path, pairs: Path) -> None:
+    file = _scores(tmp_path, "whole.json", {i: [1, 0] for i in range(4)})
+    harness("scores", "import", file, "--task-file", f"pairs={pairs}", "--candidate", "m")
+    assert harness("leaderboard", "build", "-o", "site").returncode == 0
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert f"whole.json, sha256 {digest}" in (tmp_path / "site" / "provenance.html").read_text()
 
 
 def test_import_and_eval_replay_are_one_thing(harness: Any, tmp_path: Path, pairs: Path) -> None:
