@@ -50,7 +50,7 @@ def write_rewards(folder: Path, site: Site, task: TaskBoard) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    name = f"data/rewards-{site.task_files[task.name].removeprefix('task-').removesuffix('.html')}.parquet"
+    name = f"data/rewards-{site.stem(task)}.parquet"
     writer = None
     for e in task.ranked:
         data = task.measured[e.candidate.id].data

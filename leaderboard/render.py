@@ -116,9 +116,8 @@ def _shards(store: Store, folder: Path, site: Site, notify: Callable[[str], None
         if len(task.ranked) < 2:
             continue
         notify(f"{task.name}: writing examples")
-        stem = site.task_files[task.name].removeprefix("task-").removesuffix(".html")
         texts = example_texts(store, task.ranked[0].run["dataset_key"])
-        shards = write_shards(folder, stem, texts, task.measured)
+        shards = write_shards(folder, site.stem(task), texts, task.measured)
         if shards is not None:
             found[task.name] = shards
     return found

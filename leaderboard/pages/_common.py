@@ -53,6 +53,10 @@ class Site:
     def name(self, candidate: Candidate) -> str:
         return self.names[candidate.id]
 
+    def stem(self, task: TaskBoard) -> str:
+        """What the names of a task's other files start from."""
+        return self.task_files[task.name].removeprefix("task-").removesuffix(".html")
+
     def sources(self, task: TaskBoard) -> list[Mapping[str, Any]]:
         """Where the task's ranked data came from, each source once; `other`: not the published file."""
         seen = {str(s.get("sha256")): s for e in (task.ranked or task.apart) for s in e.run["sources"]}
