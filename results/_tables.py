@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from results.records import ExampleRecord, RewardRecord, StoreError, storable
+from results.records import ExampleRecord, storable
 
 MARKS = {True: 1, False: 0, None: -1}
 
@@ -54,38 +52,3 @@ def links_table(positions: Sequence[int], examples: Sequence[ExampleRecord], key
             "reasons": pa.array([[storable(s) for s in e.reasons] for e in examples], texts),
         }
     )
-
-
-def rewards_table(rewards: Sequence[RewardRecord], keys: Mapping[str, int]) -> pa.Table:
-    """One batch of rewards, with the examples' integer keys. Raises StoreError for what must never be stored."""
-    try:
-        example = np.fromiter((keys[r.example_key] for r in rewards), np.int32, len(rewards))
-    except KeyError:
-        raise StoreError("a reward belongs to an example that was never stored") from None
-    response = np.fromiter((r.response for r in rewards), np.int16, len(rewards))
-    if len(np.unique(example.astype(np.int64) << 16 | response)) != len(rewards):
-        raise StoreError("one batch holds two rewards for one response")
-    reward = pa.array([r.reward for r in rewards], pa.float64())
-    reason = pa.array([r.reason and storable(r.reason) for r in rewards], pa.string())
-    _check(reward, reason)
-    return pa.table(
-        {
-            "example": example,
-            "response": response,
-            "reward": reward,
-            "tokens": np.fromiter((r.tokens for r in rewards), np.int32, len(rewards)),
-            "cut": np.fromiter((r.cut for r in rewards), np.bool_, len(rewards)),
-            "reason": reason,
-        }
-    )
-
-
-def _check(reward: pa.Array, reason: pa.Array) -> None:
-    failed = pc.not_equal(reason, "")
-    if pc.any(pc.and_(reward.is_null(), pc.invert(failed))).as_py():
-        raise StoreError("an unscored response needs the reason why")
-    bad = pc.and_(reward.is_valid(), pc.or_(failed, pc.invert(pc.fill_null(pc.is_finite(reward), fill_value=True))))
-    if pc.any(bad).as_py():
-        first = bad.index(True).as_py()
-        shown = f"{reward[first].as_py()!r} {reason[first].as_py()!r}"
-        raise StoreError(f"a reward must be a finite number without a reason, not {shown}")

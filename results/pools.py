@@ -164,7 +164,8 @@ def pool_labelled(store: Store, key: int) -> bool:
 
 def pool_rows(store: Store, key: int, examples: Sequence[str]) -> list[PoolRow]:
     """Rows of some of a pool's examples, in the order they were given."""
-    return _rows(store, "WHERE pool = ? AND example_id IN (SELECT unnest(?::VARCHAR[]))", [key, list(examples)])
+    found = "SELECT rowid FROM pool_responses WHERE pool = ? AND example_id IN (SELECT unnest(?::VARCHAR[]))"
+    return _rows(store, f"WHERE rowid IN ({found})", [key, list(examples)])  # so that only their texts are read
 
 
 def _rows(store: Store, which: str, parameters: list[Any]) -> list[PoolRow]:

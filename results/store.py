@@ -23,7 +23,8 @@ import pyarrow as pa
 from results._errors import HeldError, explain, interrupted
 from results._examples import Examples, add_examples
 from results._memory import forget_blocks
-from results._tables import dump, rewards_table
+from results._rewards import add_rewards
+from results._tables import dump
 from results.migrations import check_current, migrate
 from results.records import (
     CandidateRecord,
@@ -242,22 +243,7 @@ class Store:
         Raises StoreError (and stores nothing) for a reward that is not finite, an unscored one without a reason,
         an unknown example, or one key twice in the batch.
         """
-        table = rewards_table(rewards, self.examples.keys({r.example_key for r in rewards}))
-        keys = [candidate, protocol]
-        with self.transaction():
-            if self.one("SELECT 1 FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL LIMIT 1", keys):
-                self.with_arrow(
-                    table,
-                    "DELETE FROM rewards WHERE candidate = ? AND protocol = ? AND reward IS NULL"
-                    " AND (example, response) IN (SELECT (example, response) FROM incoming)",
-                    keys,
-                )
-            return self.with_arrow(
-                table,
-                "INSERT INTO rewards SELECT ?, ?, * FROM incoming i WHERE NOT EXISTS (SELECT 1 FROM rewards r WHERE"
-                " r.candidate = ? AND r.protocol = ? AND r.example = i.example AND r.response = i.response)",
-                [*keys, *keys],
-            )
+        return add_rewards(self, candidate, protocol, rewards)
 
     def start_run(
         self, candidate: int, protocol: int, dataset: int, environment: int, *, seed: int, command: str
