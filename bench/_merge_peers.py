@@ -49,19 +49,21 @@ def mergekit(
     (folder / "mergekit.yaml").write_text(json.dumps(recipe))
     python = Path(program).parent / "python"
     imports = [str(python), "-c", "import mergekit.merge, mergekit.scripts.run_yaml, transformers"]
+    command = [program, str(folder / "mergekit.yaml"), str(folder / "mk"), "--allow-crimes"]
     found: dict[bool, list[float]] = {}
     for passive in (False, True):
-        start = children(imports, passive=passive)
-        whole = children(
-            [program, str(folder / "mergekit.yaml"), str(folder / "mk"), "--allow-crimes"], passive=passive
-        )
-        shutil.rmtree(folder / "mk", ignore_errors=True)
-        if start is None or whole is None:
+        starts, wholes = [], []
+        for _ in range(3):
+            starts.append(children(imports, passive=passive))
+            wholes.append(children(command, passive=passive))
+            shutil.rmtree(folder / "mk", ignore_errors=True)
+        if None in starts or None in wholes:
             reason = f"{program} failed"
             return [
                 figure(names[0], None, ">= 5", None, reason=reason),
                 figure(names[1], None, ">= 8", None, reason=reason),
             ]
+        start, whole = (min(filter(None, seconds)) for seconds in (starts, wholes))
         found[passive] = [whole, whole - start]
     whole, only = found[False]
     figures = [

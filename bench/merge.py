@@ -2,10 +2,11 @@
 
 Disk: one merge (planning, reading, writing; imports and process start reported apart) against copying the reward
 model and reading the expert, in turn in one process, best wall of each. Whole commands, in CPU seconds, each in a
-fresh process with no thread settings, as a user types them: `harness merge` on models that it has not seen before,
-mergekit, and the reference script's approach as published (both models whole in float32, a weighted sum over the
-state dict, save_pretrained). "Merge only" is the same without imports. Much of mergekit's CPU time is threads that
-wait: it is reported with OMP_WAIT_POLICY=passive as well. Memory: the peak of one merge, and of one twice the size.
+fresh process with no thread settings, as a user types them: `harness merge` on models that it has not seen before and
+mergekit, the best of three, and the reference script's approach as published (both models whole in float32, a weighted
+sum over the state dict, save_pretrained). "Merge only" is the same without imports. Some of mergekit's CPU time may be
+threads that wait: it is reported with OMP_WAIT_POLICY=passive as well. Memory: the peak of one merge, and of one twice
+the size.
 Sweep: one lambda in memory against the bandwidth of a large copy, and against saving and loading again.
 
 Prints one JSON line a figure and exits 1 where a target is missed. `--quick` uses models of 0.26 GB, where imports

@@ -7,11 +7,14 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from results.records import RunRewards, StoreError
 from results.store import Store
+
+Integers = npt.NDArray[np.int64]
 
 _RUNS = """
 SELECT r.key, r.id, r.status, r.reason, r.seed, r.command, r.started, r.ended,
@@ -106,17 +109,9 @@ def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
         " AND reward IS NOT NULL AND example IN (SELECT example FROM dataset_examples WHERE dataset = ?)",
         [run["candidate_key"], run["protocol_key"], run["dataset_key"]],
     ).fetchnumpy()
-    # one example may stand at several positions of a data set: sort rewards by example, then look each position up
-    order = np.lexsort((found["response"], found["example"]))
-    example, response = found["example"][order].astype(np.int64), found["response"][order].astype(np.int64)
-    wanted = np.repeat(keys.astype(np.int64), np.diff(offsets))
-    position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
-    stride = max(int(position.max()), int(response.max(initial=0))) + 1
-    code, sought = example * stride + response, wanted * stride + position
-    at = np.minimum(np.searchsorted(code, sought), max(len(code) - 1, 0))
-    scored_mask = code[at] == sought if len(code) else np.zeros(len(sought), dtype=np.bool_)
-    rewards[scored_mask] = np.asarray(found["reward"])[order][at[scored_mask]]
-    cut[scored_mask] = np.asarray(found["cut"])[order][at[scored_mask]]
+    at, scored_mask = _places(found["example"], found["response"], keys, offsets)
+    rewards[scored_mask] = np.asarray(found["reward"])[at[scored_mask]]
+    cut[scored_mask] = np.asarray(found["cut"])[at[scored_mask]]
     metrics = store.one("SELECT metrics FROM datasets WHERE key = ?", [run["dataset_key"]])
     return RunRewards(
         run=run,
@@ -135,6 +130,23 @@ def run_rewards(store: Store, run: dict[str, Any]) -> RunRewards:
         answers=_texts(links["answers"].combine_chunks().flatten()),
         cut=cut,
     )
+
+
+def _places(
+    example: npt.NDArray[np.int32], response: npt.NDArray[np.int16], keys: npt.NDArray[np.int32], offsets: Integers
+) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """For each response of a data set (its examples are `keys`), its reward's place among those of (example, response),
+    and whether there is one. An example may stand at several positions of a data set.
+    """
+    sizes = np.diff(offsets)
+    stride = max(int(sizes.max()), int(response.max(initial=0)) + 1)
+    code = example * np.int64(stride) + response
+    order = np.argsort(code)
+    code = code[order]
+    sought = np.arange(offsets[-1]) + np.repeat(keys * np.int64(stride) - offsets[:-1], sizes)
+    at = np.minimum(np.searchsorted(code, sought), max(len(code) - 1, 0))
+    there = code[at] == sought if len(code) else np.zeros(len(sought), dtype=np.bool_)
+    return order[at] if len(code) else at, there
 
 
 def _texts(column: pa.Array) -> list[Any]:
