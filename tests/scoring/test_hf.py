@@ -131,14 +131,16 @@ def test_a_resumed_run_ends_with_the_same_bits(family: Family) -> None:
     assert rest == {key: whole[key] for key in whole if key not in kept}
 
 
-def test_long_responses_beside_short_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "gemma2"])
+def test_long_responses_beside_short_ones(name: str, tmp_path: Path) -> None:
     import json
 
-    folder = write_model(tmp_path / "m", "llama")
+    folder = write_model(tmp_path / "m", name)
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "max_position_embeddings": 8192}))
     requests = [request("k", 0, "what is a", "a b " * 2000), request("k", 1, "what is a", "a")]
-    exact, single = (reference(folder, requests, ScoringOptions(), d, "sdpa") for d in (torch.float64, torch.float32))
+    kernel = "eager" if name == "gemma2" else "sdpa"  # which leaves out the soft-cap
+    exact, single = (reference(folder, requests, ScoringOptions(), d, kernel) for d in (torch.float64, torch.float32))
     # at position 4,000 float32 angles are coarse: transformers' own float32 is not within the bound of float64 either
     assert error(scored(folder, requests), exact) <= max(FLOAT32_BOUND, 1.25 * error(single, exact))
 
