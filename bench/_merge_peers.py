@@ -31,12 +31,12 @@ def mergekit(
     folder: Path, program: str | None, size: str, total: float, merge_only: float, *, small: bool
 ) -> list[dict[str, Any]]:
     names = ("mergekit / ours, CPU", "mergekit / ours, CPU of the merge only")
+
+    def unmeasured(reason: str) -> list[dict[str, Any]]:
+        return [figure(n, None, t, None, reason=reason) for n, t in zip(names, (">= 5", ">= 8"), strict=True)]
+
     if program is None:
-        reason = "mergekit-yaml is not installed (--mergekit PROGRAM)"
-        return [
-            figure(names[0], None, ">= 5", None, reason=reason),
-            figure(names[1], None, ">= 8", None, reason=reason),
-        ]
+        return unmeasured("mergekit-yaml is not installed (--mergekit PROGRAM)")
     # mergekit refuses a classifier beside a causal model: a classifier copy of the expert stands in for it.
     write_model(folder / "sft_cls", size, reward=True, seed=2)
     recipe = {
@@ -58,11 +58,7 @@ def mergekit(
             wholes.append(children(command, passive=passive))
             shutil.rmtree(folder / "mk", ignore_errors=True)
         if None in starts or None in wholes:
-            reason = f"{program} failed"
-            return [
-                figure(names[0], None, ">= 5", None, reason=reason),
-                figure(names[1], None, ">= 8", None, reason=reason),
-            ]
+            return unmeasured(f"{program} failed")
         start, whole = (min(filter(None, seconds)) for seconds in (starts, wholes))
         found[passive] = [whole, whole - start]
     whole, only = found[False]

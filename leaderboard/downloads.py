@@ -57,8 +57,8 @@ def write_rewards(folder: Path, site: Site, task: TaskBoard) -> str:
         counts = np.diff(data.offsets)
         example = np.repeat(np.arange(len(counts)), counts)
         columns = {
-            "candidate": _repeated(pa.array([site.name(e.candidate)]), len(example)),
-            "candidate_id": _repeated(pa.array([e.candidate.id]), len(example)),
+            "candidate": pa.repeat(site.name(e.candidate), len(example)),
+            "candidate_id": pa.repeat(e.candidate.id, len(example)),
             "example_id": pa.array(data.example_ids).take(pa.array(example)),
             "subset": pa.array(data.subsets).take(pa.array(example)),
             "response": np.arange(len(example)) - np.repeat(data.offsets[:-1], counts),
@@ -72,12 +72,6 @@ def write_rewards(folder: Path, site: Site, task: TaskBoard) -> str:
     if writer is not None:
         writer.close()
     return name
-
-
-def _repeated(one: Any, count: int) -> Any:
-    import numpy as np
-
-    return one.take(np.zeros(count, dtype=np.int64))
 
 
 def write_table(folder: Path, name: str, rows: Sequence[Row]) -> list[str]:
